@@ -1,0 +1,1 @@
+"""Learning rules, memories and the mathematics of sparse distributed representations."""

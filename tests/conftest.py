@@ -1,0 +1,27 @@
+"""Shared by all tests: where real recordings lie, and what keeps runs apart."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip what needs a GPU where there is none, saying so."""
+    import torch
+
+    if not torch.cuda.is_available():
+        for item in items:
+            if "gpu" in item.keywords:
+                item.add_marker(pytest.mark.skip(reason="no GPU here"))
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Folder of real recordings for measuring: $SPIKING_DATA, or shared/data beside the checkout."""
+    path = Path(os.environ.get("SPIKING_DATA", ROOT.parent / "shared" / "data"))
+    if not path.is_dir():
+        pytest.skip(f"no real recordings at {path}; set SPIKING_DATA")
+    return path
