@@ -6,8 +6,8 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet --constraint constraints.txt
-# The peers' own requirements would bring torchvision and another torch.
-PEERS := spikingjelly norse sinabs nir nirtorch
+# Without their requirements, which would bring torchvision and another torch; loguru and pbr are what they need to import.
+PEERS := spikingjelly norse sinabs nir nirtorch loguru pbr
 
 .PHONY: train test lint gpu clean
 
