@@ -1,0 +1,1 @@
+"""Readers of recording files; none of them needs another package than h5py."""

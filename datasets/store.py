@@ -1,0 +1,277 @@
+"""EventStore: recordings as flat arrays of channels and microseconds, with a label and columns for each.
+
+Recording i is `index[start[i] : stop[i]]` at `time[start[i] : stop[i]]`, times rising. A part of a store
+(`select`, `split`, `folds`) is a view: it names recordings and shares the arrays, which lie in memory or in a
+mapped file.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from spiking.datasets import split, storage
+from spiking.datasets.binning import bin_events, count_events
+from spiking.datasets.check import check_recordings, name_of
+from spiking.datasets.errors import DataError
+from spiking.events import Events, Sensor
+
+if TYPE_CHECKING:
+    from spiking.datasets.loader import Augmentation, Loader
+
+Array = np.ndarray[Any, Any]
+
+
+class EventStore:
+    """Recordings of one data set; make one with `load`, `EventStore.from_arrays` or `EventStore.open`.
+
+    Attributes:
+        channels: N.
+        sensor: (W, H, P) of a camera whose flat channel is (p*H + y)*W + x, or `None`.
+        classes: names of the classes, which labels index.
+        labels: (n,) int64 tensor.
+        duration: (n,) int64, microseconds; every event lies before it.
+        metadata: by name, (n,) columns such as the speaker.
+        ids: (n,) int64, the recordings' positions in the store this one is a view of.
+    """
+
+    def __init__(
+        self,
+        index: Array,
+        time: Array,
+        indptr: Array,
+        labels: Array,
+        duration: Array,
+        classes: Sequence[str],
+        channels: int,
+        sensor: Sensor | None,
+        metadata: dict[str, Array],
+    ) -> None:
+        self._index, self._time = index, time
+        self._start, self._stop = indptr[:-1], indptr[1:]
+        self._longest = int(duration.max(initial=0))
+        self.ids = np.arange(len(labels), dtype=np.int64)
+        self.labels: Tensor = torch.from_numpy(labels)
+        self.duration = duration
+        self.classes = tuple(str(c) for c in classes)
+        self.channels = channels
+        self.sensor = sensor
+        self.metadata = metadata
+
+    @classmethod
+    def from_arrays(
+        cls,
+        index: Any,
+        time_us: Any,
+        indptr: Any,
+        labels: Any,
+        sensor: Sensor | None = None,
+        channels: int | None = None,
+        classes: Sequence[str] | None = None,
+        duration: Any = None,
+        **metadata: Any,
+    ) -> EventStore:
+        """A store of one's own arrays, which are checked.
+
+        Arguments:
+            index: (events,) whole numbers, the channel of each event.
+            time_us: (events,) whole microseconds from the beginning of the recording, rising within one.
+            indptr: (n + 1,) recording i has the events indptr[i] to indptr[i + 1].
+            labels: (n,) whole numbers, or names of classes.
+            sensor: (W, H, P) of a camera; the channel of pixel (x, y) and polarity p is (p*H + y)*W + x.
+            channels: N; `None` means the sensor's, or the highest index plus one.
+            classes: names of the classes; `None` means those among the labels.
+            duration: microseconds, one number or (n,); `None` means up to each recording's last event. A
+                recording without events needs one.
+            metadata: (n,) columns such as `speaker=...`; a column `name` is what errors call a recording.
+
+        Raises:
+            DataError: naming the recording or the argument that doesn't fit.
+        """
+        return cls(*check_recordings(index, time_us, indptr, labels, sensor, channels, classes, duration, metadata))
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str], verify: bool = False) -> EventStore:
+        """A saved store, memory-mapped: opening costs the same whatever its size.
+
+        Arguments:
+            path: the file.
+            verify: compare the checksum, which reads everything once.
+
+        Raises:
+            DataError: if the file isn't there, isn't a store, is damaged, or (with `verify`) has changed.
+        """
+        arrays, channels, sensor = storage.read(Path(path), verify)
+        metadata = {name.partition("/")[2]: a for name, a in arrays.items() if name.startswith("metadata/")}
+        index, time, indptr, label, duration, classes = (arrays[k] for k in storage.REQUIRED)
+        n = len(label)
+        sizes_fit = len(indptr) == n + 1 and indptr[-1] == len(index) == len(time) and len(duration) == n
+        if not sizes_fit or any(len(column) != n for column in metadata.values()):
+            raise DataError(f"{path}: its arrays do not fit together; build it again")
+        return cls(index, time, indptr, label, duration, classes.tolist(), channels, sensor, metadata)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the recordings into one file, which appears whole or not at all.
+
+        Raises:
+            DataError: if the folder can't be written or the disk lacks room.
+        """
+        index, time, indptr = self.arrays()
+        arrays = {
+            "index": index,
+            "time": time,
+            "indptr": indptr,
+            "label": self.labels.numpy(),
+            "duration": self.duration,
+            "classes": np.asarray(self.classes, dtype=np.str_),
+        }
+        arrays |= {f"metadata/{name}": column for name, column in self.metadata.items()}
+        storage.write(Path(path), arrays, self.channels, self.sensor)
+
+    def arrays(self) -> tuple[Array, Array, Array]:
+        """(index, time, indptr) of these recordings in order, without a copy where they lie side by side."""
+        indptr = np.zeros(len(self) + 1, np.int64)
+        np.cumsum(self._stop - self._start, out=indptr[1:])
+        if len(self) and (self._start[1:] == self._stop[:-1]).all():
+            whole = slice(self._start[0], self._stop[-1])
+            return self._index[whole], self._time[whole], indptr
+        parts = [slice(a, b) for a, b in zip(self._start, self._stop, strict=True)]
+        none = slice(0, 0)
+        index = np.concatenate([self._index[none], *(self._index[p] for p in parts)])
+        return index, np.concatenate([self._time[none], *(self._time[p] for p in parts)]), indptr
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def name(self, i: int) -> str:
+        """What errors call recording i: its name if it has one, else its position in the whole store."""
+        name = str(self.metadata["name"][i]) if "name" in self.metadata else None
+        return name_of(int(self.ids[i]), name)
+
+    def select(self, indices: Any) -> EventStore:
+        """A view of some recordings.
+
+        Arguments:
+            indices: positions (list, array, tensor), a slice, or (n,) bool.
+
+        Raises:
+            IndexError: if a position isn't in the store.
+        """
+        at = self._positions(indices)
+        part = copy.copy(self)
+        part._start, part._stop = self._start[at], self._stop[at]
+        part.ids, part.labels, part.duration = (
+            self.ids[at],
+            self.labels[torch.from_numpy(at)],
+            self.duration[at],
+        )
+        part.metadata = {name: column[at] for name, column in self.metadata.items()}
+        return part
+
+    def split(
+        self, by: str | None = None, hold_out: split.HoldOut = 0.2, seed: int = 0
+    ) -> tuple[EventStore, EventStore]:
+        """Two views, (rest, held out).
+
+        Arguments:
+            by: a metadata column, whose values are never divided between the two; `None` holds out
+                recordings, in the same share of every class.
+            hold_out: how many values of the column (or recordings) are held out, or which share of them (0 to
+                1), or a list of them.
+            seed: draws which, when they are not listed.
+
+        Raises:
+            ValueError: if there is no such column or no such value, or one part would be empty.
+        """
+        if by is None:
+            held = split.hold_out_share(self.labels.numpy(), hold_out, seed)
+        elif by in self.metadata:
+            held = split.hold_out_values(self.metadata[by], hold_out, seed, by)
+        else:
+            raise ValueError(f"by: expected None or one of the columns {sorted(self.metadata)}, got {by!r}")
+        return self.select(~held), self.select(held)
+
+    def folds(self, k: int = 5, seed: int = 0) -> list[tuple[EventStore, EventStore]]:
+        """k pairs of views (train, test) for cross-validation, every class spread evenly over the tests."""
+        fold = split.fold_numbers(self.labels.numpy(), k, seed)
+        return [(self.select(fold != i), self.select(fold == i)) for i in range(k)]
+
+    def batch(
+        self, indices: Any, dt: float = 5.0, steps: int | None = None, binary: bool = False
+    ) -> tuple[Events, Tensor]:
+        """Some recordings, binned.
+
+        Arguments:
+            indices: as `select` takes them.
+            dt: length of a step, ms; step k holds k*dt <= t < (k+1)*dt.
+            steps: T; events from steps*dt on are left out. `None` means as many as the longest of the batch
+                needs.
+            binary: several events in one step and channel count once.
+
+        Returns:
+            Events (T, B, N) with lengths, and the labels (B,).
+        """
+        at = self._positions(indices)
+        start, stop, duration = self._start[at], self._stop[at], self.duration[at]
+        events = bin_events(
+            self._index, self._time, start, stop, duration, self.channels, dt, steps, binary, self.sensor
+        )
+        return events, self.labels[torch.from_numpy(at)]
+
+    def loader(
+        self,
+        batch_size: int,
+        dt: float = 5.0,
+        steps: int | None = None,
+        shuffle: bool = False,
+        seed: int = 0,
+        augment: Augmentation | None = None,
+        binary: bool = False,
+        drop_last: bool = False,
+        device: torch.device | str | None = None,
+    ) -> Loader:
+        """Batches of all recordings, epoch after epoch; see `Loader`."""
+        from spiking.datasets.loader import Loader
+
+        return Loader(self, batch_size, dt, steps, shuffle, seed, augment, binary, drop_last, device)
+
+    def counts(self, bins: int = 1, horizon: float | None = None) -> Array:
+        """Events of each channel in equal parts of time, the features of the linear controls.
+
+        Arguments:
+            bins: parts.
+            horizon: where the last part ends, ms; `None` means the longest recording of the whole store, for
+                its views as well, so that train and test have the same parts.
+
+        Returns:
+            (n, bins * N) float32, column k*N + c for part k and channel c.
+        """
+        horizon = max(self._longest, 1) / 1000 if horizon is None else horizon
+        return count_events(self._index, self._time, self._start, self._stop, self.channels, horizon, bins)
+
+    def _positions(self, indices: Any) -> Array:
+        at = np.arange(len(self))[indices] if isinstance(indices, slice) else np.asarray(indices)
+        if at.ndim != 1:
+            raise IndexError(f"indices: expected a list of positions, got shape {at.shape}")
+        if at.dtype == np.bool_:
+            if len(at) != len(self):
+                raise IndexError(f"indices: expected {len(self)} booleans, got {len(at)}")
+            return np.flatnonzero(at)
+        if len(at) and at.dtype.kind not in "iu":
+            raise IndexError(f"indices: expected whole numbers, got {at.dtype}")
+        at = at.astype(np.int64)
+        if len(at) and not (0 <= at.min() and at.max() < len(self)):
+            raise IndexError(f"indices: expected 0 to {len(self) - 1}, got {at.min()} to {at.max()}")
+        return at
+
+    def __repr__(self) -> str:
+        where = f"{self.channels} channels" if self.sensor is None else f"sensor={self.sensor}"
+        events = int((self._stop - self._start).sum())
+        return f"EventStore({len(self)} recordings, {len(self.classes)} classes, {where}, {events} events)"
