@@ -1,0 +1,432 @@
+"""The leaky integrate-and-fire family: one recurrence, its members by switches.
+
+With ' for the previous step, x the input, W and V the input and recurrent weights and z the spikes:
+
+    I     = x W + z' V + bias
+    i     = c i' + k I                        synaptic current; J = i or i' with a synapse, J = I without
+    theta = threshold + r w'                  r = 0 unless the adaptation raises the threshold
+    u^    = a u' + s (J - w')                 - w' only if the adaptation is a current
+    z     = H(u^ - theta)                     0 while refractory
+    u     = u^ - theta z   or   u^ (1 - z)    reset; one step later, on z', with reset_time="next"
+    w     = b w' + p u* + q z*                * the new values (SE-adLIF, ALIF, adLIF) or the previous (EF-adLIF)
+
+    a = exp(-dt/tau_mem), s = 1 - a or 1, c = exp(-dt/tau_syn), k = 1, b = exp(-dt/tau_adapt)
+
+LIF and current-based LIF have no w. ALIF (Bellec et al. 2018, eqs. 1-3; Yin et al. 2021) has r > 0, p = 0, q = 1 - b.
+adLIF (Bittar & Garner 2022) has r = 0 and q standing for b + a theta, because its w reads u before the reset. SE-adLIF
+and EF-adLIF are those of Baronig et al. 2024, eqs. 5-8.
+
+The event path gathers the rows of W inside the loop over time, so that currents are never stored. For the backward
+pass a backend keeps spikes as bits and the state every CHECKPOINT steps, and computes the steps between again.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from types import ModuleType
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from spiking.events import Events
+from spiking.kernels.backend import fall_back, resolve
+from spiking.kernels.event_linear.op import event_linear
+from spiking.kernels.lif import reference
+from spiking.kernels.lif.rule import STATES, Flags, Rule
+from spiking.kernels.surrogate import Surrogate
+from spiking.kernels.surrogate import resolve as resolve_surrogate
+from spiking.kernels.surrogate.reference import Spike
+
+CHECKPOINT = 16
+Number = float | Tensor
+
+
+class LIFState(NamedTuple):
+    """State of a population between two steps, each (B, N).
+
+    Membrane potential after its reset, synaptic current, adaptation, last spikes, refractory steps left.
+    """
+
+    membrane: Tensor
+    current: Tensor
+    adaptation: Tensor
+    spikes: Tensor
+    refractory: Tensor
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """The slow variable w of an adaptive neuron.
+
+    Arguments:
+        kind: "threshold", w raises the threshold by strength * w, or "current", w is subtracted from the input.
+        tau: time constant in ms, a number or (N,).
+        strength: r, the rise of the threshold per unit of w ("threshold" only).
+        membrane: p, drive of w by the membrane potential ("current" only).
+        spike: q, drive of w by a spike.
+        scale: "decay" multiplies p and q by (1 - b), "one" leaves them.
+        source: whether w reads the "new" u and z or the "previous" ones.
+
+    Raises:
+        ValueError: naming the argument that is not one of these.
+    """
+
+    kind: str
+    tau: Number = 150.0
+    strength: Number = 0.0
+    membrane: Number = 0.0
+    spike: Number = 1.0
+    scale: str = "decay"
+    source: str = "new"
+
+    def __post_init__(self) -> None:
+        for name, choices in (
+            ("kind", ("current", "threshold")), ("scale", ("decay", "one")), ("source", ("new", "previous")),
+        ):
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {getattr(self, name)!r}")
+
+
+def lif(
+    x: Events | Tensor,
+    state: LIFState | None = None,
+    *,
+    weight: Tensor | None = None,
+    recurrent: Tensor | None = None,
+    bias: Tensor | None = None,
+    tau_mem: Number = 20.0,
+    threshold: Number = 1.0,
+    tau_syn: Number | None = None,
+    adaptation: Adaptation | None = None,
+    rule: Rule | None = None,
+    surrogate: str | Surrogate | Spike = "fast_sigmoid",
+    dt: float | None = None,
+    lengths: Tensor | None = None,
+    trace: bool = False,
+    backend: str | None = None,
+) -> tuple[Tensor, LIFState] | tuple[tuple[Tensor, Tensor], LIFState]:
+    """Run a population of integrate-and-fire neurons over a batch of spike trains or currents.
+
+    Arguments:
+        x: Events (T, B, in), or a dense tensor (T, B, in); without `weight`, currents (T, B, N).
+        state: where to go on from; `None` is rest.
+        weight: (in, N); row n is the fan-out of input n.
+        recurrent: (N, N); row n is the fan-out of neuron n, felt one step later.
+        bias: (N,) constant current.
+        tau_mem, tau_syn: time constants in ms, a number or (N,); without `tau_syn` the current has no memory.
+        threshold: a number or (N,).
+        adaptation: the slow variable of an adaptive neuron.
+        rule: switches of integration, reset and refractory time.
+        surrogate: derivative of the spike: a name, a `Surrogate`, or a callable x -> z (reference backend).
+        dt: step in ms; Events bring their own.
+        lengths: (B,) valid steps; Events bring their own. Afterwards outputs are 0 and the state stands still.
+        trace: return `(spikes, membrane)` for the output; membrane (T, B, N) is what the threshold saw, before reset.
+        backend: "reference", "numba", "triton"; `None` follows `set_backend` and the device.
+
+    Returns:
+        spikes (T, B, N), 0 or 1 in the dtype of the currents, and the state after each sample's last valid step.
+
+    Raises:
+        ValueError: naming the argument whose shape or value does not fit.
+    """
+    rule = rule or Rule()
+    surrogate = resolve_surrogate(surrogate)
+    step = _step(x, dt)
+    T, B, N = _sizes(x, weight)
+    _check(N, recurrent, bias)
+    like = x if isinstance(x, Tensor) else weight
+    assert like is not None
+    storage = like.dtype
+    dtype = torch.float64 if storage == torch.float64 else torch.float32
+    params, flags = parameters(
+        N, step, rule, tau_mem, threshold, tau_syn, adaptation, bias, dtype=dtype, device=like.device
+    )
+    initial = _initial(state, B, N, dtype, like.device)
+    valid = _lengths(x, lengths, T, B, like.device)
+
+    name = resolve(backend, like.device)
+    chosen = name
+    if name != "reference" and recurrent is not None:
+        chosen = fall_back("lif", "recurrent weights have no fused kernel yet")
+    elif name != "reference" and not isinstance(surrogate, Surrogate):
+        chosen = fall_back("lif", "a surrogate given as a function needs autograd")
+
+    fused = isinstance(x, Events) and weight is not None and chosen != "reference"
+    current: Tensor | None = None
+    if not fused:
+        current = x if isinstance(x, Tensor) and weight is None else None
+        if current is None:
+            assert weight is not None
+            current = event_linear(x, weight, backend=name)
+    if chosen == "reference":
+        assert current is not None
+        spikes, membrane, last = reference.lif(
+            current.to(dtype), params, initial, flags, surrogate,
+            None if recurrent is None else recurrent.to(dtype), valid,
+        )
+    else:
+        assert isinstance(surrogate, Surrogate)
+        if current is not None and chosen == "numba":
+            current = current.to(dtype)
+        events = (x.indptr, x.index, x.value) if isinstance(x, Events) and fused else (None, None, None)
+        matrix = None
+        if fused:
+            assert weight is not None
+            matrix = weight.to(dtype) if chosen == "numba" else weight
+        inputs = [t for t in (current, matrix, params, initial) if t is not None]
+        save = torch.is_grad_enabled() and any(t.requires_grad for t in inputs)
+        spikes, membrane, last, _, _ = torch.ops.spiking.lif(
+            current, *events, matrix, params, initial, valid, T, flags.as_list(), surrogate.numbers, trace, save, chosen
+        )
+    after = LIFState(*last.unbind(0))
+    if trace:
+        return (spikes.to(storage), membrane.to(storage)), after
+    return spikes.to(storage), after
+
+
+def parameters(
+    N: int,
+    dt: float,
+    rule: Rule,
+    tau_mem: Number,
+    threshold: Number,
+    tau_syn: Number | None,
+    adaptation: Adaptation | None,
+    bias: Tensor | None,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> tuple[Tensor, Flags]:
+    """The (10, N) block of per-neuron parameters and the integers of the switches, as reference.py takes them."""
+
+    def row(value: Number) -> Tensor:
+        return torch.as_tensor(value).to(device, dtype).expand(N)
+
+    def decay(name: str, tau: Number) -> Tensor:
+        if not isinstance(tau, Tensor):
+            if not (math.isfinite(tau) and tau > 0):
+                raise ValueError(f"{name}: expected a time constant above 0 ms, got {tau}")
+            if rule.decay == "euler" and tau < dt:
+                raise ValueError(f"{name}: decay='euler' needs at least one step of {dt} ms, got {tau} ms")
+        elif tau.ndim > 1 or (tau.ndim == 1 and tau.shape[0] not in (1, N)):
+            raise ValueError(f"{name}: expected a number or ({N},), got {tuple(tau.shape)}")
+        tau = torch.as_tensor(tau, dtype=torch.float64 if not isinstance(tau, Tensor) else None)
+        return row(torch.exp(-dt / tau) if rule.decay == "exp" else 1 - dt / tau)
+
+    if isinstance(threshold, Tensor) and threshold.numel() not in (1, N):
+        raise ValueError(f"threshold: expected a number or ({N},), got {tuple(threshold.shape)}")
+    zero = row(0.0)
+    a = decay("tau_mem", tau_mem)
+    s = 1 - a if rule.input_scale == "decay" else row(1.0)
+    c = zero if tau_syn is None else decay("tau_syn", tau_syn)
+    b, p, q, r, kind, previous = zero, zero, zero, zero, 0, False
+    if adaptation is not None:
+        b = decay("tau_adapt", adaptation.tau)
+        gain = 1 - b if adaptation.scale == "decay" else row(1.0)
+        q = gain * row(adaptation.spike)
+        kind = 1 if adaptation.kind == "current" else 2
+        previous = adaptation.source == "previous"
+        if kind == 1:
+            p = gain * row(adaptation.membrane)
+        else:
+            r = row(adaptation.strength)
+    flags = Flags.of(rule, tau_syn is not None, kind, previous, dt)
+    rest = zero if bias is None else row(bias)
+    return torch.stack([a, s, row(threshold), c, row(1.0), b, p, q, r, rest]), flags
+
+
+def _step(x: Events | Tensor, dt: float | None) -> float:
+    if isinstance(x, Events):
+        if dt is not None and dt != x.dt:
+            raise ValueError(f"dt: layer {dt} ms, events {x.dt} ms")
+        return x.dt
+    if dt is None:
+        raise ValueError("dt: a dense tensor needs the length of a step in ms, got None")
+    if not (math.isfinite(dt) and dt > 0):
+        raise ValueError(f"dt: expected a step above 0 ms, got {dt}")
+    return float(dt)
+
+
+def _sizes(x: Events | Tensor, weight: Tensor | None) -> tuple[int, int, int]:
+    if isinstance(x, Tensor) and (x.ndim != 3 or not x.dtype.is_floating_point):
+        raise ValueError(f"x: expected a floating (T, B, N), got {tuple(x.shape)} of {x.dtype}")
+    if not isinstance(x, (Tensor, Events)):
+        raise TypeError(f"x: expected Events or a tensor, got {type(x).__name__}")
+    T, B, channels = x.shape
+    if weight is None:
+        if isinstance(x, Events):
+            raise ValueError("weight: events need input weights (in, N), got None")
+        return T, B, channels
+    if weight.ndim != 2 or weight.shape[0] != channels:
+        raise ValueError(f"weight: expected (in={channels}, N), got {tuple(weight.shape)}")
+    return T, B, weight.shape[1]
+
+
+def _check(N: int, recurrent: Tensor | None, bias: Tensor | None) -> None:
+    if recurrent is not None and recurrent.shape != (N, N):
+        raise ValueError(f"recurrent: expected ({N}, {N}), got {tuple(recurrent.shape)}")
+    if bias is not None and bias.shape != (N,):
+        raise ValueError(f"bias: expected ({N},), got {tuple(bias.shape)}")
+
+
+def _initial(state: LIFState | None, B: int, N: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    if state is None:
+        return torch.zeros(STATES, B, N, dtype=dtype, device=device)
+    for name, tensor in zip(LIFState._fields, state, strict=True):
+        if tensor.shape != (B, N):
+            raise ValueError(f"state.{name}: expected ({B}, {N}), got {tuple(tensor.shape)}")
+    return torch.stack([tensor.to(dtype) for tensor in state])
+
+
+def _lengths(x: Events | Tensor, lengths: Tensor | None, T: int, B: int, device: torch.device) -> Tensor:
+    if isinstance(x, Events):
+        if lengths is not None:
+            raise ValueError("lengths: Events bring their own, got a second one")
+        return x.lengths
+    if lengths is None:
+        return torch.full((B,), T, dtype=torch.int64, device=device)
+    if lengths.shape != (B,):
+        raise ValueError(f"lengths: expected ({B},), got {tuple(lengths.shape)}")
+    return lengths.to(device, torch.int64).clamp(0, T)
+
+
+def saved_rows(flags: list[int]) -> int:
+    """How many rows of the state a checkpoint holds: u, then i, w and the refractory counter where they are used."""
+    f = Flags(*flags)
+    return 1 + (f.synapse > 0) + (f.adaptation > 0) + (f.refractory > 0)
+
+
+def _kernels(backend: str) -> ModuleType:
+    if backend == "triton":
+        from spiking.kernels.lif import gpu
+
+        return gpu
+    from spiking.kernels.lif import cpu
+
+    return cpu
+
+
+@torch.library.custom_op("spiking::lif", mutates_args=())
+def _forward(
+    current: Tensor | None,
+    indptr: Tensor | None,
+    index: Tensor | None,
+    value: Tensor | None,
+    weight: Tensor | None,
+    params: Tensor,
+    state: Tensor,
+    lengths: Tensor,
+    steps: int,
+    flags: list[int],
+    surrogate: list[float],
+    trace: bool,
+    save: bool,
+    backend: str,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """spikes, membrane (empty unless `trace`), state, and for the backward pass bits and checkpoints."""
+    result: tuple[Tensor, Tensor, Tensor, Tensor, Tensor] = _kernels(backend).forward(
+        current, indptr, index, value, weight, params, state, lengths, steps, flags, trace, save
+    )
+    return result
+
+
+@_forward.register_fake
+def _(
+    current: Tensor | None,
+    indptr: Tensor | None,
+    index: Tensor | None,
+    value: Tensor | None,
+    weight: Tensor | None,
+    params: Tensor,
+    state: Tensor,
+    lengths: Tensor,
+    steps: int,
+    flags: list[int],
+    surrogate: list[float],
+    trace: bool,
+    save: bool,
+    backend: str,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    _, B, N = state.shape
+    like = weight if current is None else current
+    assert like is not None
+    spikes = like.new_empty(steps, B, N)
+    membrane = state.new_empty((steps, B, N) if trace else (0,))
+    shape = (-(-steps // CHECKPOINT), saved_rows(flags), B, N)
+    bits = state.new_empty((steps, B, -(-N // 8)) if save else (0,), dtype=torch.uint8)
+    return spikes, membrane, torch.empty_like(state), bits, state.new_empty(shape if save else (0,))
+
+
+@torch.library.custom_op("spiking::lif_backward", mutates_args=())
+def _backward(
+    grad_spikes: Tensor,
+    grad_membrane: Tensor | None,
+    grad_last: Tensor,
+    current: Tensor | None,
+    indptr: Tensor | None,
+    index: Tensor | None,
+    value: Tensor | None,
+    weight: Tensor | None,
+    params: Tensor,
+    state: Tensor,
+    lengths: Tensor,
+    bits: Tensor,
+    checkpoints: Tensor,
+    steps: int,
+    flags: list[int],
+    surrogate: list[float],
+    backend: str,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of the input (the currents, or the weight), the parameters and the initial state."""
+    result: tuple[Tensor, Tensor, Tensor] = _kernels(backend).backward(
+        grad_spikes, grad_membrane, grad_last, current, indptr, index, value, weight, params, state, lengths, bits,
+        checkpoints, steps, flags, surrogate,
+    )
+    return result
+
+
+@_backward.register_fake
+def _(
+    grad_spikes: Tensor,
+    grad_membrane: Tensor | None,
+    grad_last: Tensor,
+    current: Tensor | None,
+    indptr: Tensor | None,
+    index: Tensor | None,
+    value: Tensor | None,
+    weight: Tensor | None,
+    params: Tensor,
+    state: Tensor,
+    lengths: Tensor,
+    bits: Tensor,
+    checkpoints: Tensor,
+    steps: int,
+    flags: list[int],
+    surrogate: list[float],
+    backend: str,
+) -> tuple[Tensor, Tensor, Tensor]:
+    like = weight if current is None else current
+    assert like is not None
+    return torch.empty_like(like), torch.empty_like(params), torch.empty_like(state)
+
+
+def _setup(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
+    *tensors, steps, flags, surrogate, trace, _, backend = inputs
+    ctx.save_for_backward(*tensors, *output[3:])
+    ctx.steps, ctx.flags, ctx.surrogate, ctx.trace, ctx.backend = steps, flags, surrogate, trace, backend
+
+
+def _differentiate(ctx, grad_spikes, grad_membrane, grad_last, *_):  # type: ignore[no-untyped-def]
+    current, indptr, index, value, weight, params, state, lengths, bits, checkpoints = ctx.saved_tensors
+    grad_input, grad_params, grad_state = torch.ops.spiking.lif_backward(
+        grad_spikes.contiguous(), grad_membrane.contiguous() if ctx.trace else None, grad_last.contiguous(),
+        current, indptr, index, value, weight, params, state, lengths, bits, checkpoints,
+        ctx.steps, ctx.flags, ctx.surrogate, ctx.backend,
+    )
+    grad_current, grad_weight = (grad_input, None) if weight is None else (None, grad_input)
+    none = (None,) * 7
+    return grad_current, None, None, None, grad_weight, grad_params, grad_state, *none
+
+
+torch.library.register_autograd("spiking::lif", _differentiate, setup_context=_setup)
