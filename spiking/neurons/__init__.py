@@ -1,0 +1,21 @@
+"""Layers of spiking neurons: each a thin module around one op."""
+
+from spiking.neurons.adlif import AdLIF, SEAdLIF
+from spiking.neurons.alif import ALIF
+from spiking.neurons.bounded import Bounded, tau
+from spiking.neurons.conventions import like
+from spiking.neurons.cuba import CubaLIF
+from spiking.neurons.layer import Layer
+from spiking.neurons.li import LI
+from spiking.neurons.lif import LIF
+from spiking.neurons.norm import BatchNorm
+from spiking.neurons.state import detach
+
+NEURONS: dict[str, type[Layer]] = {
+    "lif": LIF, "cuba": CubaLIF, "alif": ALIF, "adlif": AdLIF, "seadlif": SEAdLIF, "li": LI,
+}
+
+__all__ = [
+    "ALIF", "LI", "LIF", "NEURONS", "AdLIF", "BatchNorm", "Bounded", "CubaLIF", "Layer", "SEAdLIF", "detach", "like",
+    "tau",
+]
