@@ -1,0 +1,210 @@
+"""The integrate-and-fire family on GPUs: Triton kernels launched on padded tensors.
+
+Events are gathered inside the loop over time (gpu_forward.py), spikes are kept as bits and the state every CHECKPOINT
+steps, and the steps between are run again for the backward pass (gpu_backward.py). The weight gradient sums the adjoint
+of the currents over each input's events in the order of time, so that the same inputs give the same bits.
+
+Proven under the interpreter and compiled ahead of time; speed on a GPU is unmeasured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+import triton
+from torch import Tensor
+
+from spiking.kernels.aot import Variant
+from spiking.kernels.event_linear import gpu as event_linear
+from spiking.kernels.lif import gpu_backward, gpu_forward
+from spiking.kernels.lif.op import CHECKPOINT, saved_rows
+from spiking.kernels.lif.rule import REFRACTORY, ROWS, STATES, THETA, Flags
+from spiking.kernels.surrogate.reference import KINDS
+from spiking.kernels.tile import block, check, cut, pad
+
+# Neurons of one program; with two warps each thread holds four, which is one wide load of float32.
+TILE = 256
+
+
+def forward(
+    current: Tensor | None,
+    indptr: Tensor | None,
+    index: Tensor | None,
+    value: Tensor | None,
+    weight: Tensor | None,
+    params: Tensor,
+    state: Tensor,
+    lengths: Tensor,
+    steps: int,
+    flags: list[int],
+    trace: bool,
+    save: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Run the recurrence.
+
+    Arguments:
+        current: (T, B, N), or `None` for events (`indptr`, `index`, `value`) through `weight` (in, N).
+        params: (10, N), rows as in rule.py; float32 or float64, the type of all arithmetic.
+        state: (5, B, N), rows as in rule.py.
+        lengths: (B,) valid steps.
+        steps: T.
+        flags: the integers of `Flags`.
+        trace: return the membrane potential too.
+        save: return what the backward pass needs.
+
+    Returns:
+        spikes (T, B, N) in the dtype of currents or weight, membrane (T, B, N) or empty, state (5, B, N), bits
+        (T, B, N/8 rounded up) or empty, checkpoints (chunks, saved rows, B, N) or empty.
+    """
+    check(params.device)
+    _, B, N = state.shape
+    like = weight if current is None else current
+    assert like is not None
+    current, weight, value, params, state = _prepare(current, weight, value, params, state)
+    width = params.shape[1]
+
+    spikes = torch.empty(steps, B, width, dtype=like.dtype, device=like.device)
+    membrane = state.new_empty(steps, B, width) if trace else None
+    last = torch.empty_like(state)
+    bits = state.new_empty((steps, B, width // 8), dtype=torch.uint8) if save else None
+    checkpoints = state.new_empty(-(-steps // CHECKPOINT), saved_rows(flags), B, width) if save else None
+    grid, tile = _tile(B, width, current is None)
+    with torch.cuda.device_of(params):
+        gpu_forward.forward[grid](
+            current, indptr, index, value, weight, params, state, lengths, spikes, membrane, last, bits, checkpoints,
+            steps, B, width // 16, Flags(*flags).refractory, flags=_switches(flags), **tile,
+        )  # fmt: skip
+    empty = state.new_empty(0)
+    return (
+        cut(spikes, N),
+        empty if membrane is None else cut(membrane, N),
+        cut(last, N),
+        empty.to(torch.uint8) if bits is None else cut(bits, -(-N // 8)),
+        empty.clone() if checkpoints is None else cut(checkpoints, N),
+    )
+
+
+def backward(
+    grad_spikes: Tensor,
+    grad_membrane: Tensor | None,
+    grad_last: Tensor,
+    current: Tensor | None,
+    indptr: Tensor | None,
+    index: Tensor | None,
+    value: Tensor | None,
+    weight: Tensor | None,
+    params: Tensor,
+    state: Tensor,
+    lengths: Tensor,
+    bits: Tensor,
+    checkpoints: Tensor,
+    steps: int,
+    flags: list[int],
+    surrogate: list[float],
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Differentiate the recurrence along its own spikes.
+
+    Arguments:
+        grad_spikes, grad_membrane, grad_last: gradients of what `forward` returned.
+        bits, checkpoints: what it saved; the others are its arguments.
+        surrogate: kind and four numbers of the spike's derivative.
+
+    Returns:
+        Gradients of the currents (T, B, N) or the weight (in, N), of params (10, N) and of the state (5, B, N).
+    """
+    check(params.device)
+    _, B, N = state.shape
+    channels = 0 if weight is None else weight.shape[0]
+    like = weight if current is None else current
+    assert like is not None
+    current, weight, value, params, state = _prepare(current, weight, value, params, state)
+    width = params.shape[1]
+
+    kind = params.dtype if current is None else current.dtype
+    grad_current = torch.empty(steps, B, width, dtype=kind, device=params.device)
+    grad_state = torch.empty_like(state)
+    grad_state[REFRACTORY] = 0.0  # a number of steps has no gradient
+    grid, tile = _tile(B, width, current is None)
+    shares = params.new_empty(grid[0], ROWS, width)
+    slots = saved_rows(flags) + (current is None)
+    scratch = params.new_empty(min(CHECKPOINT, steps), slots, B, width)
+    with torch.cuda.device_of(params):
+        gpu_backward.backward[grid](
+            pad(grad_spikes), None if grad_membrane is None else pad(grad_membrane), pad(grad_last), current, indptr,
+            index, value, weight, params, state, lengths, _pad_bits(bits, width), pad(checkpoints), scratch,
+            grad_current, shares, grad_state, steps, B, width // 16, Flags(*flags).refractory, *surrogate[1:],
+            kind=KINDS[int(surrogate[0])], flags=_switches(flags), **tile,
+        )  # fmt: skip
+    grad_params = cut(shares.sum(0), N)
+    if current is not None:
+        return cut(grad_current, N), grad_params, cut(grad_state, N)
+    assert indptr is not None and index is not None
+    grad_weight = event_linear.backward(indptr, index, value, grad_current.view(steps * B, width), channels)
+    return cut(grad_weight.to(like.dtype), N), grad_params, cut(grad_state, N)
+
+
+def _prepare(
+    current: Tensor | None, weight: Tensor | None, value: Tensor | None, params: Tensor, state: Tensor
+) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor, Tensor]:
+    N = params.shape[1]
+    params = pad(params.detach())
+    if params.shape[1] != N:
+        params[THETA, N:] = 1.0  # padding stays below its threshold, also where spikes are inclusive
+    return (
+        None if current is None else pad(current.detach()),
+        None if weight is None else pad(weight.detach()),
+        None if value is None else value.to(params.dtype),
+        params,
+        pad(state.detach()),
+    )
+
+
+def _pad_bits(bits: Tensor, width: int) -> Tensor:
+    return torch.nn.functional.pad(bits, (0, width // 8 - bits.shape[-1]))
+
+
+def _switches(flags: list[int]) -> Flags:
+    """The switches that a kernel is compiled for: the length of the refractory time is not one."""
+    given = Flags(*flags)
+    return replace(given, refractory=min(given.refractory, 1))
+
+
+def _tile(B: int, width: int, events: bool) -> tuple[tuple[int, int], dict[str, int | bool]]:
+    """The grid over samples and neurons, and how a program is cut: one sample and one warp where events are gathered."""
+    columns = block(width)
+    samples = 1 if events else TILE // columns
+    return (triton.cdiv(B, samples), triton.cdiv(width, columns)), {
+        "EVERY": CHECKPOINT, "K": event_linear.TOGETHER, "BLOCK_B": samples, "BLOCK_N": columns,
+        "num_warps": 1 if events else 2, "enable_fp_fusion": False,
+    }  # fmt: skip
+
+
+def _variants() -> Iterator[Variant]:
+    numbers = {"T": "i32", "B": "i32", "N16": "i32", "steps": "i32"}
+    for name, flags in (("LIF", Flags()), ("ALIF, synapse, refractory", Flags(1, 2, 0, 0, 0, 0, 0, 1, 1))):
+        for source in ("fp32 events", "bf16 events", "fp32 currents"):
+            storage = "*" + source.split()[0]
+            events = source.endswith("events")
+            tile = _tile(1, 256, events)[1]
+            warps = int(tile["num_warps"])
+            constants = {n: v for n, v in tile.items() if n.isupper()} | {"flags": flags}
+            inputs = {"indptr": "*i64", "index": "*i32", "weight": storage} if events else {"current": storage}
+            common = inputs | {"params": "*fp32", "state": "*fp32", "lengths": "*i64", "bits": "*u8"} | numbers
+            common |= {"checkpoints": "*fp32"}
+            yield Variant(
+                f"lif forward, {name}, {source}", gpu_forward.forward,
+                common | {"spikes": storage, "last": "*fp32"}, constants, warps,
+            )  # fmt: skip
+            yield Variant(
+                f"lif backward, {name}, {source}", gpu_backward.backward,
+                common
+                | {"grad_spikes": storage, "grad_current": "*fp32" if events else storage, "scratch": "*fp32"}
+                | {n: "*fp32" for n in ("grad_last", "grad_params", "grad_state")}
+                | {n: "fp64" for n in ("n0", "n1", "n2", "n3")},
+                constants | {"kind": "fast_sigmoid"}, warps, scratch="scratch",
+            )  # fmt: skip
+
+
+AOT = list(_variants())

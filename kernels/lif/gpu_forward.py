@@ -1,0 +1,184 @@
+"""The forward pass of the integrate-and-fire family in Triton; op.py gives the equations.
+
+One program owns a block of neurons of one sample (events) or of a few samples (currents) and walks through time with
+their state in registers: neurons without recurrent weights never wait for each other. The helpers are one step of the
+recurrence, which the backward pass runs again.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from spiking.kernels.event_linear.gpu import gather
+
+
+@triton.jit
+def reset(u, z, theta, flags: tl.constexpr):  # type: ignore[no-untyped-def]
+    """The membrane potential after the spikes z."""
+    if flags.reset == 0:
+        return u - theta * z
+    elif flags.reset == 1:
+        return u * (1 - z)
+    else:
+        return u
+
+
+@triton.jit
+def rise(u, i, w, z, rest, x, a, s, theta, c, k, r, flags: tl.constexpr):  # type: ignore[no-untyped-def]
+    """From the state before a step and the input x, what the threshold sees.
+
+    Returns the synaptic current, the drive J - w', the threshold, u^ before the reset of the last step, and u^.
+    """
+    i_new = i
+    drive = x
+    if flags.synapse:
+        i_new = c * i + k * x
+        drive = i_new if flags.synapse == 1 else i
+    if flags.adaptation == 1:
+        drive = drive - w
+    theta_t = theta
+    if flags.adaptation == 2:
+        theta_t = theta + r * w
+    free = a * u + s * drive
+    u_hat = free
+    if flags.reset_next:
+        u_hat = reset(free, z, theta_t, flags)
+    if flags.refractory and not flags.mute:
+        u_hat = tl.where(rest > 0, u, u_hat)
+    return i_new, drive, theta_t, free, u_hat
+
+
+@triton.jit
+def settle(u, w, z, rest, u_hat, z_new, theta_t, b, p, q, steps, flags: tl.constexpr):  # type: ignore[no-untyped-def]
+    """The membrane potential, adaptation and refractory counter after the spikes z_new of a step."""
+    u_new = u_hat
+    if not flags.reset_next:
+        u_new = reset(u_hat, z_new, theta_t, flags)
+    w_new = w
+    if flags.adaptation:
+        if flags.adapt_previous:
+            w_new = b * w + (p * u + q * z)
+        else:
+            w_new = b * w + (p * u_new + q * z_new)
+    rest_new = rest
+    if flags.refractory:
+        rest_new = tl.where(z_new > 0, steps.to(rest.dtype), tl.maximum(rest - 1, 0.0))
+    return u_new, w_new, rest_new
+
+
+@triton.jit
+def parameters(params, column, N):  # type: ignore[no-untyped-def]
+    """The ten rows of rule.py for a block of neurons, each (1, BLOCK_N)."""
+    at = params + column
+    inside = column < N
+    return (
+        tl.load(at, inside, 0.0)[None, :],
+        tl.load(at + N, inside, 0.0)[None, :],
+        tl.load(at + 2 * N, inside, 0.0)[None, :],
+        tl.load(at + 3 * N, inside, 0.0)[None, :],
+        tl.load(at + 4 * N, inside, 0.0)[None, :],
+        tl.load(at + 5 * N, inside, 0.0)[None, :],
+        tl.load(at + 6 * N, inside, 0.0)[None, :],
+        tl.load(at + 7 * N, inside, 0.0)[None, :],
+        tl.load(at + 8 * N, inside, 0.0)[None, :],
+        tl.load(at + 9 * N, inside, 0.0)[None, :],
+    )
+
+
+@triton.jit
+def read_input(  # type: ignore[no-untyped-def]
+    current, indptr, index, value, weight, t, B, N, sample, column, live,
+    dtype: tl.constexpr, K: tl.constexpr, BLOCK_N: tl.constexpr,
+):  # fmt: skip
+    """The input of step t to a tile: its currents, or the summed weights of its one sample's events."""
+    if current is not None:
+        cell = (t * B + sample)[:, None] * N + column[None, :]
+        return tl.load(current + cell, live, 0.0).to(dtype)
+    else:
+        row = indptr + t * B + tl.program_id(0)
+        return gather(
+            weight, index, value, tl.load(row), tl.load(row + 1), column, column < N, N, dtype, K, BLOCK_N
+        )[None, :]
+
+
+@triton.jit
+def store_state(at, u, i, w, rest, plane, inside, flags: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Write those of u, i, w, rest that the flags use, one plane each."""
+    W: tl.constexpr = 1 + (flags.synapse > 0)
+    REST: tl.constexpr = W + (flags.adaptation > 0)
+    tl.store(at, u, inside)
+    if flags.synapse:
+        tl.store(at + plane, i, inside)
+    if flags.adaptation:
+        tl.store(at + W * plane, w, inside)
+    if flags.refractory:
+        tl.store(at + REST * plane, rest, inside)
+
+
+@triton.jit(
+    do_not_specialize=["T", "B", "N16", "steps"],
+    do_not_specialize_on_alignment=["indptr", "index", "value", "lengths"],
+)
+def forward(  # type: ignore[no-untyped-def]
+    current, indptr, index, value, weight, params, state, lengths, spikes, membrane, last, bits, checkpoints,
+    T, B, N16, steps,
+    flags: tl.constexpr, EVERY: tl.constexpr, K: tl.constexpr, BLOCK_B: tl.constexpr, BLOCK_N: tl.constexpr,
+):  # fmt: skip
+    """Spikes, membrane trace, last state, bits and checkpoints of a tile; outputs that are None are left out."""
+    dtype: tl.constexpr = params.dtype.element_ty
+    SAVED: tl.constexpr = 1 + (flags.synapse > 0) + (flags.adaptation > 0) + (flags.refractory > 0)
+    N = N16 * 16
+    sample = tl.program_id(0) * BLOCK_B + tl.arange(0, BLOCK_B).to(tl.int64)
+    column = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
+    inside = (sample < B)[:, None] & (column < N)[None, :]
+    length = tl.load(lengths + sample, sample < B, 0)[:, None]
+    a, s, theta, c, k, b, p, q, r, bias = parameters(params, column, N)
+
+    plane = B.to(tl.int64) * N
+    home = sample[:, None] * N + column[None, :]
+    u = tl.load(state + home, inside, 0.0)
+    i = tl.load(state + plane + home, inside, 0.0)
+    w = tl.load(state + 2 * plane + home, inside, 0.0)
+    z = tl.load(state + 3 * plane + home, inside, 0.0)
+    rest = tl.load(state + 4 * plane + home, inside, 0.0)
+
+    for t in range(0, T):
+        valid = t < length
+        if checkpoints is not None:
+            if t % EVERY == 0:
+                store_state(checkpoints + t // EVERY * SAVED * plane + home, u, i, w, rest, plane, inside, flags)
+        x = bias + read_input(
+            current, indptr, index, value, weight, t, B, N, sample, column, inside & valid, dtype, K, BLOCK_N
+        )
+        i_new, _, theta_t, _, u_hat = rise(u, i, w, z, rest, x, a, s, theta, c, k, r, flags)
+        above = u_hat - theta_t
+        hit = valid & ((above >= 0) if flags.inclusive else (above > 0))
+        if flags.refractory:
+            hit = hit & (rest <= 0)
+        z_new = hit.to(dtype)
+        u_new, w_new, rest_new = settle(u, w, z, rest, u_hat, z_new, theta_t, b, p, q, steps, flags)
+
+        cell = t * plane + home
+        tl.store(spikes + cell, z_new.to(spikes.dtype.element_ty), inside)
+        if membrane is not None:
+            tl.store(membrane + cell, tl.where(valid, u_hat, 0.0), inside)
+        if bits is not None:
+            octet = tl.program_id(1) * (BLOCK_N // 8) + tl.arange(0, BLOCK_N // 8)
+            eight = tl.reshape(hit.to(tl.int32), (BLOCK_B, BLOCK_N // 8, 8)) << tl.arange(0, 8)[None, None, :]
+            tl.store(
+                bits + (t * B + sample)[:, None] * (N // 8) + octet[None, :],
+                tl.sum(eight, 2).to(tl.uint8),
+                (sample < B)[:, None] & (octet < N // 8)[None, :],
+            )
+        u = tl.where(valid, u_new, u)
+        i = tl.where(valid, i_new, i)
+        w = tl.where(valid, w_new, w)
+        z = tl.where(valid, z_new, z)
+        rest = tl.where(valid, rest_new, rest)
+
+    tl.store(last + home, u, inside)
+    tl.store(last + plane + home, i, inside)
+    tl.store(last + 2 * plane + home, w, inside)
+    tl.store(last + 3 * plane + home, z, inside)
+    tl.store(last + 4 * plane + home, rest, inside)
