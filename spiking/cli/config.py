@@ -1,0 +1,66 @@
+"""The configuration of a training run: a YAML file, overrides, and the objects that they describe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+from jsonargparse import ActionConfigFile, Namespace
+from lightning.pytorch.cli import LightningArgumentParser
+
+from spiking.cli.mistake import Mistake
+from spiking.training.data import EventData
+from spiking.training.module import Classifier
+
+
+def parser(name: str, defaults: Path) -> LightningArgumentParser:
+    """The parser of `data`, `model`, `trainer` and `seed`.
+
+    Arguments:
+        name: what is trained, for messages.
+        defaults: YAML file that the overrides change.
+    """
+    made = LightningArgumentParser(
+        prog=f"spiking train {name}", description="Overrides of a preset.", default_config_files=[str(defaults)]
+    )
+    made.add_argument("--config", action=ActionConfigFile, help="a YAML file over the preset")
+    made.add_argument("--seed", type=int, default=0, help="of weights, order and augmentation")
+    made.add_lightning_class_args(EventData, "data")
+    made.add_lightning_class_args(Classifier, "model")
+    made.add_lightning_class_args(pl.Trainer, "trainer")
+    made.link_arguments("seed", "data.seed")
+    return made
+
+
+def parse(name: str, overrides: list[str], defaults: Path, seed: int | None = None) -> Namespace:
+    """The resolved configuration; a wrong override ends the program with jsonargparse's message and status 2."""
+    words = overrides if seed is None else [*overrides, "--seed", str(seed)]
+    return parser(name, defaults).parse_args(words)
+
+
+def save(config: Namespace, path: Path) -> None:
+    """Write the resolved configuration, which `parse` takes as defaults."""
+    made = parser(path.parent.name, path)
+    path.write_text(made.dump(config, skip_none=False))
+
+
+def instantiate(config: Namespace) -> tuple[Classifier, EventData, dict[str, Any]]:
+    """The classifier with its network, its data, and the Trainer's arguments.
+
+    Raises:
+        Mistake: if a value doesn't fit the class that it is for, or the data.
+        DataError: if the data can't be read.
+    """
+    pl.seed_everything(config.seed, verbose=False)
+    try:
+        made = parser("", Path()).instantiate_classes(config)
+        made.data.setup()
+        made.model.build(made.data)
+    except ValueError as error:
+        from spiking.datasets import DataError
+
+        if isinstance(error, DataError):
+            raise
+        raise Mistake(str(error)) from error
+    return made.model, made.data, dict(made.trainer)

@@ -1,0 +1,126 @@
+"""`spiking train PRESET`: a packaged YAML preset, overrides from the command line, one run folder."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from spiking.cli.mistake import Mistake
+from spiking.cli.run_folder import release, run_folder
+
+if TYPE_CHECKING:
+    from spiking.training.run import Outcome
+
+NEEDS_ROOT = {
+    "nmnist": "the folder with Train/<digit>/*.bin and Test/<digit>/*.bin, or an archive of it (N-MNIST, Orchard 2015, "
+    "www.garrickorchard.com/datasets/n-mnist; an empty folder makes tonic download it)",
+    "folder": "a folder of your own recordings, one sub-folder a class with .npz, .h5 or .csv files",
+}
+
+
+def presets() -> list[str]:
+    """Names of the packaged presets."""
+    return sorted(p.name.removesuffix(".yaml") for p in files("spiking.presets").iterdir() if p.name.endswith(".yaml"))
+
+
+def preset_file(name: str) -> Path:
+    """Where a preset's YAML lies."""
+    return Path(str(files("spiking.presets") / f"{name}.yaml"))
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run `spiking train`."""
+    words = _words()
+    if not argv or argv[0] in ("-h", "--help"):
+        words.print_help()
+        return 0 if argv else 2
+    preset = argv[0]
+    if preset not in presets():
+        raise Mistake(f"no preset {preset!r}; there are {', '.join(presets())}")
+    given, overrides = words.parse_known_args(argv)
+    if given.options:
+        from spiking.cli.config import parser
+
+        parser(preset, preset_file(preset)).print_help()
+        return 0
+    if given.seeds is not None and given.seeds < 1:
+        raise Mistake(f"--seeds: expected at least 1, got {given.seeds}")
+    if given.root is not None:
+        overrides += ["--data.root", given.root]
+    elif preset in NEEDS_ROOT and not given.resume and not any(o.startswith("--data.root") for o in overrides):
+        raise Mistake(f"--root: {preset} needs {NEEDS_ROOT[preset]}")
+    try:
+        folder = run_folder(given.out, preset, given.resume)
+        return _train(preset, given, overrides, folder)
+    finally:
+        release()
+
+
+def _words() -> argparse.ArgumentParser:
+    words = argparse.ArgumentParser(
+        prog="spiking train", allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=f"Train a network on event recordings. Presets: {', '.join(presets())}.",
+        epilog="Everything in a preset can be overridden, for example --trainer.max_epochs 5 --model.lr 0.001\n"
+        "--model.options.dropout 0.2 --data.batch_size 32; --config FILE puts a YAML file over it.\n"
+        "`spiking train PRESET --options` lists all of them.",
+    )  # fmt: skip
+    words.add_argument("preset", help="what to train")
+    words.add_argument("--root", help="where the data set's own files lie")
+    words.add_argument("--out", help="the run folder (default: a new one under runs/)")
+    words.add_argument("--seeds", type=int, help="train this many seeds, 0, 1, ...: mean and interval")
+    words.add_argument("--seed", type=int, help="of weights, order and augmentation (default 0)")
+    words.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    words.add_argument("--options", action="store_true", help="list every override and leave")
+    return words
+
+
+def _train(preset: str, given: argparse.Namespace, overrides: list[str], folder: Path) -> int:
+    from spiking.training.report import combine, write_metrics
+    from spiking.training.run import summary
+
+    if given.seeds is None:
+        outcome = _one(preset, overrides, folder, given.seed, given.resume)
+        metrics = outcome.metrics
+    else:
+        runs = []
+        for seed in range(given.seeds):
+            print(f"seed {seed}")
+            outcome = _one(preset, overrides, folder / f"seed{seed}", seed, given.resume)
+            if outcome.interrupted:
+                break
+            runs.append(outcome.metrics)
+        metrics = combine(runs) if outcome.reports and runs else {}
+        if metrics:
+            write_metrics(folder / "metrics.json", metrics)
+    if outcome.reports:
+        if metrics:
+            print(summary(metrics))
+        if outcome.interrupted:
+            print(f"interrupted; the same command with --out {folder} --resume goes on")
+        print(folder)
+    return 1 if outcome.interrupted else 0
+
+
+def _one(preset: str, overrides: list[str], folder: Path, seed: int | None, resume: bool) -> Outcome:
+    """One seed; a finished one is not run again."""
+    from spiking.cli.config import instantiate, parse, save
+    from spiking.training.run import Outcome, run
+
+    kept = folder / "config.yaml"
+    resume = resume and kept.is_file()
+    if resume and _finished(folder, overrides):
+        return Outcome(json.loads((folder / "metrics.json").read_text()), interrupted=False)
+    config = parse(preset, overrides, kept if resume else preset_file(preset), seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    save(config, kept)
+    model, data, trainer = instantiate(config)
+    return run(model, data, trainer, folder, resume)
+
+
+def _finished(folder: Path, overrides: list[str]) -> bool:
+    path = folder / "metrics.json"
+    return not overrides and path.is_file() and "interrupted" not in json.loads(path.read_text())

@@ -1,0 +1,1 @@
+"""Training on event recordings with Lightning: the module, the data, controls and reports."""

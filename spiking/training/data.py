@@ -1,0 +1,81 @@
+"""EventData: a data set's training, validation and test recordings, as Lightning wants them."""
+
+from __future__ import annotations
+
+import lightning.pytorch as pl
+
+from spiking.datasets import Augment, EventStore, Loader, load
+
+
+class EventData(pl.LightningDataModule):
+    """Recordings for training, held-out validation and test.
+
+    Arguments:
+        name: a data set of `spiking datasets list`; "folder" reads the folder `root`.
+        root: where the data set's own files lie.
+        batch_size: recordings per batch and process.
+        dt: length of a step, ms.
+        steps: steps per batch; `None` means as many as each batch needs.
+        binary: several events in one step and channel count once.
+        valid: share (below 1) or number of what is held out of the training recordings; 0 holds nothing out.
+        valid_by: column whose values are not divided, such as the writer; `None` holds out recordings, every
+            class in the same share.
+        augment: random changes to training recordings.
+        seed: of the order and of the augmentation.
+    """
+
+    def __init__(
+        self,
+        name: str = "digits",
+        root: str | None = None,
+        batch_size: int = 64,
+        dt: float = 10.0,
+        steps: int | None = None,
+        binary: bool = False,
+        valid: float = 0.15,
+        valid_by: str | None = None,
+        augment: Augment | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.source = f"folder:{root}" if name == "folder" else name
+        self.root = None if name == "folder" else root
+        self.batch_size, self.dt, self.steps, self.binary = batch_size, dt, steps, binary
+        self.valid_share, self.valid_by = valid, valid_by
+        self.augment, self.seed = augment, seed
+        self.whole: EventStore | None = None
+
+    def setup(self, stage: str | None = None) -> None:
+        """Load and split, once."""
+        if self.whole is not None:
+            return
+        self.whole = load(self.source, split="train", root=self.root)
+        self.test = load(self.source, split="test", root=self.root)
+        self.train, self.valid = self.whole, None
+        if self.valid_share:
+            held = int(self.valid_share) if self.valid_share >= 1 else self.valid_share
+            # The split stays the same for every seed, so that runs differ in training alone.
+            self.train, self.valid = self.whole.split(by=self.valid_by, hold_out=held, seed=0)
+
+    @property
+    def rate(self) -> float:
+        """Events per channel and second of the training recordings."""
+        seconds = self.train.duration.sum() / 1e6
+        return float(self.train.counts().sum() / (seconds * self.train.channels))
+
+    def train_dataloader(self) -> Loader:
+        """Augmented, in a new order each epoch."""
+        return self.train.loader(
+            self.batch_size, self.dt, self.steps, shuffle=True, seed=self.seed, augment=self.augment,
+            binary=self.binary,
+        )  # fmt: skip
+
+    def val_dataloader(self) -> Loader | list[Loader]:
+        """Held-out training recordings."""
+        if self.valid is None:
+            return []
+        return self.valid.loader(self.batch_size, self.dt, self.steps, binary=self.binary)
+
+    def whole_loader(self, store: EventStore) -> Loader:
+        """All of a store's recordings in order, on this process alone."""
+        return Loader(store, self.batch_size, self.dt, self.steps, binary=self.binary, rank=0, world=1)

@@ -1,0 +1,148 @@
+"""Classifier: a spiking network that learns to name recordings, as a LightningModule.
+
+    loss = 1/B sum_b cross_entropy(readout(membrane_b), label_b) + bounds_b
+
+The readout reduces the output membrane (T, B, classes) over a recording's valid steps; the bounds keep firing rates in
+range (spiking/training/regularise.py).
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Any, Literal
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import Module
+from torch.nn.functional import cross_entropy
+
+from spiking import readout as readouts
+from spiking.events import Events
+from spiking.training.build import build_network, network_class
+from spiking.training.data import EventData
+from spiking.training.regularise import RateBounds
+
+Readout = Literal["max", "mean", "last", "sum", "softmax_sum", "rate"]
+
+
+class Classifier(pl.LightningModule):
+    """A network, its loss and its optimiser.
+
+    Arguments:
+        network: `SpikingMLP`, `SpikingConvNet`, the dotted path of one's own class, or a module. It maps Events to
+            (membrane (T, B, classes), states) and, with `trace=True`, to ((membrane, spikes of each layer), states).
+        options: arguments of the class; sizes, sensor, classes and dt come from the data.
+        readout: how the membrane becomes one number per class.
+        optimizer: "adamw", "adam" or "sgd" (momentum 0.9).
+        lr: learning rate, the highest of the schedule.
+        weight_decay: of weights; not of biases, norms and time constants.
+        schedule: "one-cycle" (up, then down), "cosine" (down) or "constant".
+        label_smoothing: share of the target spread over all classes.
+        rates: bounds on firing rates.
+        initialise: draw weights so that membranes fluctuate at the training recordings' event rate; off keeps the
+            network's own.
+    """
+
+    def __init__(
+        self,
+        network: str | Module = "SpikingMLP",
+        options: dict[str, Any] | None = None,
+        readout: Readout = "max",
+        optimizer: Literal["adamw", "adam", "sgd"] = "adamw",
+        lr: float = 2e-3,
+        weight_decay: float = 1e-2,
+        schedule: Literal["one-cycle", "cosine", "constant"] = "one-cycle",
+        label_smoothing: float = 0.0,
+        rates: RateBounds | None = None,
+        initialise: bool = True,
+    ) -> None:
+        super().__init__()
+        if isinstance(network, str):
+            network_class(network)
+        self.network: Module | None = network if isinstance(network, Module) else None
+        self.name, self.options = network, options or {}
+        self.reduce = getattr(readouts, readout)
+        self.optimizer, self.lr, self.weight_decay = optimizer, lr, weight_decay
+        self.schedule, self.label_smoothing = schedule, label_smoothing
+        self.rates, self.initialise = rates or RateBounds(), initialise
+
+    def build(self, data: EventData) -> None:
+        """Make the network for a data set, unless there is one.
+
+        Raises:
+            ValueError: if the options don't fit the class or the data.
+        """
+        if self.network is not None:
+            return
+        assert isinstance(self.name, str)
+        self.network = build_network(self.name, self.options, data.train, data.dt)
+        if self.initialise and hasattr(self.network, "init_"):
+            self.network.init_(rate=data.rate, dt=data.dt)
+
+    def configure_model(self) -> None:
+        """Lightning's moment for it: the data are there, the checkpoint's weights not yet."""
+        self.build(self.trainer.datamodule)  # type: ignore[attr-defined]
+
+    def on_train_epoch_start(self) -> None:
+        """Begin every epoch from generators that depend on (seed, epoch, process) alone.
+
+        A resumed run needs no saved generator to go on with the same bits, and processes draw apart.
+        """
+        seed = (self.trainer.datamodule.seed, self.current_epoch, self.global_rank)  # type: ignore[attr-defined]
+        first, second, third = (int(n) for n in np.random.SeedSequence(seed).generate_state(3))
+        torch.manual_seed(first)
+        np.random.seed(second)  # noqa: NPY002  one's own augmentation may use the global generator
+        random.seed(third)
+
+    def forward(self, events: Events) -> tuple[Tensor, list[Tensor]]:
+        """The readout's logits (B, classes) and the spikes of each hidden layer (T, B, ...)."""
+        assert self.network is not None
+        (membrane, spikes), _ = self.network(events, trace=True)
+        return self.reduce(membrane, events.lengths), spikes
+
+    def training_step(self, batch: tuple[Events, Tensor], _: int) -> Tensor:
+        """The loss of a batch, logged with its accuracy."""
+        events, labels = batch
+        logits, spikes = self(events)
+        loss = cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+        if self.rates.active:
+            loss = loss + self.rates(spikes, events.lengths, events.dt).mean()
+        self._log("loss", loss, labels)
+        self._log("train_accuracy", (logits.argmax(1) == labels).float().mean(), labels)
+        return loss
+
+    def validation_step(self, batch: tuple[Events, Tensor], _: int) -> None:
+        """Loss and accuracy on held-out recordings."""
+        events, labels = batch
+        logits, spikes = self(events)
+        self._log("valid_loss", cross_entropy(logits, labels), labels)
+        self._log("valid_accuracy", (logits.argmax(1) == labels).float().mean(), labels)
+        fired = sum(layer.sum() for layer in spikes) / len(labels)
+        self._log("spikes_per_sample", torch.as_tensor(fired, dtype=torch.float32, device=self.device), labels)
+
+    def _log(self, name: str, value: Tensor, labels: Tensor) -> None:
+        self.log(name, value, on_step=False, on_epoch=True, batch_size=len(labels), sync_dist=True)
+
+    def configure_optimizers(self) -> Any:
+        """The optimiser and, step by step, its schedule."""
+        parameters = [p for p in self.parameters() if p.requires_grad]
+        groups = [
+            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": self.weight_decay},
+            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        optimizer: torch.optim.Optimizer
+        if self.optimizer == "sgd":
+            optimizer = torch.optim.SGD(groups, lr=self.lr, momentum=0.9)
+        else:
+            optimizer = (torch.optim.AdamW if self.optimizer == "adamw" else torch.optim.Adam)(groups, lr=self.lr)
+        if self.schedule == "constant":
+            return optimizer
+        steps = int(self.trainer.estimated_stepping_batches)
+        scheduler: torch.optim.lr_scheduler.LRScheduler
+        if self.schedule == "cosine":
+            scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+        else:
+            scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.lr, steps, pct_start=0.2)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

@@ -1,0 +1,149 @@
+"""One training run: fit with Lightning, choose the best checkpoint on validation, measure the test split once.
+
+Without validation recordings the last checkpoint is measured. Every epoch ends with `checkpoints/last.ckpt`, from which
+`resume` goes on with the same bits.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from spiking import plots
+from spiking.training.callbacks import History
+from spiking.training.controls import controls
+from spiking.training.data import EventData
+from spiking.training.measure import measure
+from spiking.training.module import Classifier
+from spiking.training.report import draw, numbers, write_metrics
+
+CONTROLS = {
+    "control_counts_accuracy": "logistic regression on counts",
+    "control_bins_accuracy": "ridge regression on five time bins",
+}
+
+
+@dataclass
+class Outcome:
+    """What a run came to: its metrics, whether Ctrl-C ended it, and whether this process is the one that reports."""
+
+    metrics: dict[str, float]
+    interrupted: bool
+    reports: bool = True
+
+
+def run(
+    model: Classifier, data: EventData, trainer: Mapping[str, Any], folder: Path, resume: bool = False
+) -> Outcome:
+    """Train, measure and report.
+
+    Arguments:
+        model: a classifier, its network not built yet or one's own.
+        data: its recordings.
+        trainer: arguments of Lightning's Trainer.
+        folder: the run folder, there and writable.
+        resume: go on from its last checkpoint, if it has one.
+    """
+    _quiet()
+    history = History(folder)
+    best, last = folder / "checkpoints" / "best.ckpt", folder / "checkpoints" / "last.ckpt"
+    keep = ModelCheckpoint(
+        dirpath=best.parent, filename="best", monitor="valid_accuracy" if data.valid_share else None, mode="max",
+        save_last=True, save_top_k=1 if data.valid_share else 0, enable_version_counter=False,
+        save_on_train_epoch_end=True,
+    )  # fmt: skip
+    own = trainer.get("callbacks") or []
+    callbacks = [*(own if isinstance(own, list) else [own]), history, keep]
+    place = trainer.get("default_root_dir") or folder
+    lightning = pl.Trainer(**{**trainer, "callbacks": callbacks, "default_root_dir": place})
+    interrupted = _fit(lightning, model, data, str(last) if resume and last.is_file() else None)
+    if not lightning.is_global_zero:
+        return Outcome({}, interrupted, reports=False)
+    try:
+        metrics = _report(model, data, history, best if best.is_file() else last, folder, interrupted)
+    finally:
+        if interrupted:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+    return Outcome(metrics, interrupted)
+
+
+def _fit(trainer: pl.Trainer, model: Classifier, data: EventData, checkpoint: str | None) -> bool:
+    """Train; True if Ctrl-C ended it (Lightning then leaves by SystemExit, with further Ctrl-C ignored)."""
+    with warnings.catch_warnings():
+        # Our loader needs no worker processes and tells Lightning its length itself.
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        warnings.filterwarnings("ignore", message=".*the dirpath is not empty.*|.*exists and is not empty.*")
+        warnings.filterwarnings("ignore", message=".*you defined a `validation_step` but have no `val_dataloader`.*")
+        warnings.filterwarnings("ignore", message=".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*")
+        try:
+            trainer.fit(model, datamodule=data, ckpt_path=checkpoint)
+        except SystemExit:
+            if trainer.state.status != "interrupted":
+                raise
+    return str(trainer.state.status) == "interrupted" or trainer.interrupted
+
+
+def _report(
+    model: Classifier, data: EventData, history: History, checkpoint: Path, folder: Path, interrupted: bool
+) -> dict[str, float]:
+    rows = history.rows
+    metrics: dict[str, float] = {"epochs": len(rows), "seconds": round(history.seconds, 3)}
+    if interrupted:
+        metrics["interrupted"] = 1
+    if rows:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        restore(model, checkpoint)
+        assert model.network is not None
+        metrics["parameters"] = sum(p.numel() for p in model.network.parameters())
+        scored = [row["valid_accuracy"] for row in rows if "valid_accuracy" in row]
+        if scored:
+            metrics |= {"valid_accuracy": max(scored), "best_epoch": 1 + scored.index(max(scored))}
+        # Whoever stopped a run may go on with it: the test recordings stay unseen until it is done.
+        split, store = ("test", data.test) if not interrupted else ("valid", data.valid or data.train)
+        found = measure(model, data.whole_loader(store), device)
+        metrics |= numbers(found, split)
+        if not interrupted:
+            assert data.whole is not None
+            metrics |= controls(data.whole, data.test)
+        draw(folder, model, data, store, found)
+    write_metrics(folder / "metrics.json", metrics)
+    levels = {name: metrics[key] for key, name in {"test_accuracy": "test", **CONTROLS}.items() if key in metrics}
+    plots.learning_curve(rows, levels).savefig(folder / "learning_curve.png")
+    return metrics
+
+
+def restore(model: Classifier, checkpoint: Path) -> None:
+    """Put a checkpoint's weights into a classifier whose network is built."""
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    model.load_state_dict(state["state_dict"])
+
+
+def summary(metrics: Mapping[str, float]) -> str:
+    """The lines that a run ends with: the network's accuracy beside the linear controls'."""
+    lines = []
+    named = {"test_accuracy": "spiking network, test", **CONTROLS}
+    for key, name in named.items():
+        if key in metrics:
+            interval = f" +- {100 * metrics[f'{key}_ci95']:.1f}" if f"{key}_ci95" in metrics else ""
+            lines.append(f"{name:<36}{100 * metrics[key]:5.1f}{interval} %")
+    if "spikes_per_sample" in metrics:
+        synops = f", {metrics['synops_per_sample']:,.0f} synaptic operations" if "synops_per_sample" in metrics else ""
+        lines.append(f"{metrics['spikes_per_sample']:,.0f} spikes{synops} per recording")
+    if "epochs" in metrics:
+        lines.append(f"{metrics['epochs']:g} epochs in {metrics['seconds']:.0f} s")
+    return "\n".join(lines)
+
+
+def _quiet() -> None:
+    """Lightning's remarks about hardware and products are not about this run."""
+    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero", "lightning.pytorch"):
+        logging.getLogger(name).setLevel(logging.ERROR)
