@@ -15,7 +15,7 @@ from spiking.datasets.errors import DataError
 from spiking.datasets.sources.plan import Plan
 from spiking.datasets.store import EventStore
 
-SOURCES = ("digits",)
+SOURCES = ("digits", "nmnist", "folder")
 SPLITS = ("train", "test", "all")
 
 
@@ -56,9 +56,11 @@ def load(
         raise DataError(f"name: there is no data set {name!r}; there are {names}")
     if split not in SPLITS:
         raise DataError(f"split: expected one of {', '.join(SPLITS)}, got {split!r}")
-    where = Path(path or root).expanduser() if path or root else None
-    plan = import_module(f"spiking.datasets.sources.{kind}").plan(where, skip_corrupt, progress)
-    store = _stored(plan, kind, Path(cache).expanduser() if cache else _cache_folder())
+    given = path or root
+    where = Path(given).expanduser() if given else None
+    folder = Path(cache).expanduser() if cache else _cache_folder()
+    plan = import_module(f"spiking.datasets.sources.{kind}").plan(where, folder, skip_corrupt, progress)
+    store = _stored(plan, kind, folder)
     if split == "all":
         return store
     part = store.select(store.metadata["split"] == split)

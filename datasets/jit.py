@@ -29,4 +29,5 @@ def jit(parallel: bool = False) -> Callable[[Callable[..., Any]], Callable[..., 
 
 def match_threads() -> None:
     """Let Numba use as many threads as torch, which it doesn't follow by itself."""
-    numba.set_num_threads(max(1, min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)))
+    most: int = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
+    numba.set_num_threads(max(1, min(torch.get_num_threads(), most)))

@@ -25,8 +25,8 @@ VERSION = 1
 SIZE, DIGIT, BLOCKS, TRAIN = 34, 20, 18, 0.8
 
 
-def plan(root: Path | None, skip_corrupt: bool, progress: bool) -> Plan:
-    """What `load("digits")` builds; `root` and `skip_corrupt` have no meaning here."""
+def plan(root: Path | None, cache: Path, skip_corrupt: bool, progress: bool) -> Plan:
+    """What `load("digits")` builds; the other arguments have no meaning here."""
     return Plan({"version": VERSION}, 64 << 20, lambda: _build(progress))
 
 

@@ -1,0 +1,135 @@
+"""One's own recordings: `.npz`, `.h5` or `.csv`, a file each, with columns of equal length.
+
+    t or t_us (microseconds), t_ms or t_s         when; fractions are rounded to whole microseconds
+    x, y and, where there are polarities, p       a camera's pixel; p is 0 or 1, or -1 or 1
+    channel                                       instead of x, y, p
+
+`.npz` and `.h5` name the columns as arrays (in `.h5` at the top or in a group `events`) and may hold `label`, which
+must then be the name of the class folder. `.csv` names the columns in its first line.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from spiking.datasets.errors import DataError
+
+Array = np.ndarray[Any, Any]
+
+UNITS = {"t": 1.0, "t_us": 1.0, "t_ms": 1e3, "t_s": 1e6}
+SUFFIXES = (".npz", ".h5", ".hdf5", ".csv")
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One file's events.
+
+    Attributes:
+        time: (events,) int64 microseconds, rising.
+        place: (events, 3) int64 x, y, p of a camera, or (events, 1) channels.
+        polarities: 2 where there is a column p, else 1.
+    """
+
+    time: Array
+    place: Array
+    polarities: int
+
+
+def read(path: Path, name: str, label: str) -> Recording:
+    """One recording.
+
+    Arguments:
+        path: the file.
+        name: what errors call it.
+        label: its class.
+
+    Raises:
+        DataError: with the name, if the file can't be read, lacks a column, has no events, contains NaN, negative or
+            fractional places, or times that are negative or run backwards, or belongs to another class.
+    """
+    try:
+        columns = _columns(path)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"{name}: can't be read as {path.suffix} ({error})") from error
+    own = columns.pop("label", None)
+    if own is not None and _text(own) != label:
+        raise DataError(f"{name}: its label is {_text(own)!r}, its folder {label!r}")
+    clock = [key for key in UNITS if key in columns]
+    camera = "x" in columns and "y" in columns
+    if len(clock) != 1 or camera == ("channel" in columns):
+        raise DataError(f"{name}: expected one of t, t_us, t_ms, t_s and x, y (p) or channel, got {sorted(columns)}")
+    places = (["x", "y", "p"] if "p" in columns else ["x", "y"]) if camera else ["channel"]
+    checked = {key: _finite(columns[key], key, name) for key in [*clock, *places]}
+    if len({len(column) for column in checked.values()}) > 1:
+        raise DataError(f"{name}: columns differ in length: { {k: len(c) for k, c in checked.items()} }")
+    time = np.rint(checked[clock[0]].astype(np.float64) * UNITS[clock[0]]).astype(np.int64)
+    if not len(time):
+        raise DataError(f"{name}: no events")
+    if time.min() < 0:
+        raise DataError(f"{name}: event {int((time < 0).argmax())} has a negative time")
+    backwards = np.diff(time) < 0
+    if backwards.any():
+        i = int(backwards.argmax()) + 1
+        raise DataError(f"{name}: times run backwards at event {i}, {time[i - 1]} us and then {time[i]} us")
+    place = np.zeros((len(time), 3 if camera else 1), np.int64)
+    for k, key in enumerate(places):
+        place[:, k] = _whole(checked[key], key, name)
+    return Recording(time, place, 2 if "p" in places else 1)
+
+
+def _columns(path: Path) -> dict[str, Array]:
+    if path.suffix == ".csv":
+        with path.open(encoding="utf-8-sig") as file:
+            header = [word.strip() for word in file.readline().split(",")]
+            body = file.read()
+        if not body.strip():
+            return {key: np.zeros(0) for key in header}
+        table = np.loadtxt(body.splitlines(), delimiter=",", ndmin=2)
+        if table.shape[1] != len(header):
+            raise ValueError(f"{len(header)} column names and {table.shape[1]} columns")
+        return dict(zip(header, table.T, strict=True))
+    if path.suffix == ".npz":
+        with np.load(path, allow_pickle=False) as archive:
+            return {key: archive[key] for key in archive.files}
+    with h5py.File(path, "r") as file:
+        group: Mapping[str, Any] = file["events"] if isinstance(file.get("events"), h5py.Group) else file
+        columns = {key: np.asarray(item[...]) for key, item in group.items() if isinstance(item, h5py.Dataset)}
+        if isinstance(file.get("label"), h5py.Dataset):
+            columns["label"] = np.asarray(file["label"][...])
+        return columns
+
+
+def _text(label: Array) -> str:
+    value = label.reshape(-1)[0] if label.size else ""
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _finite(column: Array, key: str, name: str) -> Array:
+    if column.ndim != 1 or column.dtype.kind not in "iufb":
+        raise DataError(f"{name}: expected {key} as a column of numbers, got {column.dtype} {column.shape}")
+    if column.dtype.kind == "f" and not np.isfinite(column).all():
+        i = int((~np.isfinite(column)).argmax())
+        raise DataError(f"{name}: {key} of event {i} is {column[i]}")
+    return column
+
+
+def _whole(column: Array, key: str, name: str) -> Array:
+    """Coordinates; polarities -1 and 1 become 0 and 1."""
+    whole = column.astype(np.int64)
+    low = -1 if key == "p" else 0
+    bad = (whole != column) | (whole < low) | ((whole > 1) if key == "p" else False)
+    if key == "p" and (whole < 0).any():
+        bad |= whole == 0
+        whole = np.maximum(whole, 0)
+    if bad.any():
+        i = int(bad.argmax())
+        wanted = "0 and 1, or -1 and 1" if key == "p" else "a whole number of at least 0"
+        raise DataError(f"{name}: {key} of event {i} is {column[i]}, expected {wanted}")
+    return whole

@@ -1,0 +1,133 @@
+"""nmnist: handwritten digits shown on a screen to a moving event camera (Orchard et al. 2015), 34x34x2, 300 ms.
+
+The files lie as published, ROOT/Train/<digit>/*.bin and ROOT/Test/<digit>/*.bin, or in .zip or .tar archives of that
+layout. Without a root they are looked for in the cache and, failing that, downloaded there through tonic.
+"""
+
+from __future__ import annotations
+
+import re
+import tarfile
+import zipfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from spiking.datasets.errors import DataError
+from spiking.datasets.formats.nmnist import BYTES, SENSOR, decode
+from spiking.datasets.sources.gather import Item, fingerprint, read_all
+from spiking.datasets.sources.plan import Plan
+from spiking.datasets.storage import check_room
+from spiking.datasets.store import EventStore
+
+ABOUT = "N-MNIST: handwritten digits before a real moving event camera, 34x34x2, 300 ms (files or download)"
+ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz")
+LAYOUT = re.compile(r"(?:^|.*/)(Train|Test)/([0-9])/([^/]+\.bin)$")
+DOWNLOAD = 3 << 30
+
+
+def plan(root: Path | None, cache: Path, skip_corrupt: bool, progress: bool) -> Plan:
+    """What `load("nmnist")` builds from the files below a root.
+
+    Raises:
+        DataError: if the files aren't there, and without a root can't be downloaded either.
+    """
+    if root is None:
+        root = cache / "nmnist"
+        if not _sources(root):
+            _download(root)
+    sources = _sources(root)
+    if not sources:
+        raise DataError(
+            f"{root}: no N-MNIST here; looked for Train/<digit>/*.bin and Test/<digit>/*.bin, and for .zip or .tar "
+            "archives of them. Put the published Train.zip and Test.zip there (https://doi.org/10.17632/468j46mzdv), "
+            "or give no root to have them downloaded"
+        )
+    files = sorted(path for path in sources if path.is_file())
+    files += sorted(path for folder in sources if folder.is_dir() for path in folder.glob("*/*.bin"))
+    key = {"files": fingerprint(root if root.is_dir() else root.parent, files), "skip_corrupt": skip_corrupt}
+    size = sum(path.stat().st_size for path in files) // BYTES * 6 + (1 << 20)
+    return Plan(key, size, lambda: _build(sources, skip_corrupt, progress))
+
+
+def _sources(root: Path) -> list[Path]:
+    """The folders Train and Test, or else the archives, of a root."""
+    if root.is_file():
+        return [root] if root.name.endswith(ARCHIVES) else []
+    for folder in (root, root / "NMNIST"):
+        found = [folder / name for name in ("Train", "Test") if (folder / name).is_dir()]
+        if found:
+            return found
+    return sorted(path for path in root.glob("*") if path.is_file() and path.name.endswith(ARCHIVES))
+
+
+def _build(sources: list[Path], skip_corrupt: bool, progress: bool) -> EventStore:
+    with ExitStack() as stack:
+        content: dict[str, Callable[[], bytes]] = {}
+        places: dict[str, Path] = {}
+        for source in sources:
+            for name, get in (_folder(source) if source.is_dir() else _archive(source, stack)).items():
+                content[name], places[name] = get, source
+        items = []
+        for name in sorted(content, key=lambda n: (n.startswith("Test"), n)):
+            split, digit, _ = name.split("/")
+            items.append(Item(name, split.lower(), digit, places[name]))
+        if not items:
+            raise DataError(f"{sources[0].parent}: no recordings below Train/<digit>/ or Test/<digit>/")
+        kept, events = read_all(items, lambda item: decode(content[item.name](), item.name), skip_corrupt, progress)
+    sizes = [len(time) for _, time in events]
+    return EventStore.from_arrays(
+        np.concatenate([index for index, _ in events]),
+        np.concatenate([time for _, time in events]),
+        np.concatenate([[0], np.cumsum(sizes)]),
+        np.array([int(item.label) for item in kept]),
+        SENSOR,
+        classes=[str(digit) for digit in range(10)],
+        name=[item.name for item in kept],
+        split=[item.split for item in kept],
+    )
+
+
+def _folder(source: Path) -> dict[str, Callable[[], bytes]]:
+    """What reads each recording of a folder Train or Test, by name such as Train/3/00108.bin."""
+    named = {f"{source.name}/{path.parent.name}/{path.name}": path for path in source.glob("*/*.bin")}
+    return {name: path.read_bytes for name, path in named.items() if LAYOUT.match(name)}
+
+
+def _archive(path: Path, stack: ExitStack) -> dict[str, Callable[[], bytes]]:
+    """What reads each recording of an archive, which stays open as long as the stack."""
+    opened: Any
+    try:
+        if path.suffix == ".zip":
+            opened = stack.enter_context(zipfile.ZipFile(path))
+            names = opened.namelist()
+            get = opened.read
+        else:
+            opened = stack.enter_context(tarfile.open(path))
+            names = opened.getnames()
+
+            def get(name: str) -> bytes:
+                return opened.extractfile(name).read()
+
+    except (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path}: can't be read as an archive ({error})") from error
+    matches = [match for match in map(LAYOUT.match, names) if match]
+    return {"/".join(match.groups()): partial(get, match.string) for match in matches}
+
+
+def _download(root: Path) -> None:
+    check_room(root, DOWNLOAD)
+    try:
+        from tonic.datasets import NMNIST
+
+        for train in (True, False):
+            NMNIST(str(root), train=train)
+    except Exception as error:
+        raise DataError(
+            f"{root}: N-MNIST isn't here and the download failed ({type(error).__name__}: {error}). Put the published "
+            "Train.zip and Test.zip here (https://doi.org/10.17632/468j46mzdv), or give the root where they lie"
+        ) from error
