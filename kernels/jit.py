@@ -27,11 +27,11 @@ def jit(parallel: bool = False) -> Callable[[Callable[..., Any]], Callable[..., 
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         try:
-            return numba.njit(function, parallel=parallel, cache=True)
+            return numba.njit(function, parallel=parallel, error_model="numpy", cache=True)
         except RuntimeError as error:
             if "no locator available" not in str(error):
                 raise
-            return numba.njit(function, parallel=parallel)
+            return numba.njit(function, parallel=parallel, error_model="numpy")
 
     return decorate
 

@@ -1,0 +1,173 @@
+"""y[t, b] = sum over the events n of step t in sample b of value * W[n]: spikes times weights, paid per event.
+
+Events carry no gradient; a dense x does, dx = dy W^T, because a silent neuron near its threshold must receive an error.
+A dense x is compressed to its non-zero entries when at most DENSITY of them are; above that a matrix product is cheaper.
+For the backward pass the sparse path keeps the events, not x.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+import torch
+from torch import Tensor
+
+from spiking.events import Events
+from spiking.kernels.backend import resolve
+from spiking.kernels.event_linear import reference
+
+DENSITY = 0.1
+
+
+def event_linear(x: Events | Tensor, weight: Tensor, backend: str | None = None) -> Tensor:
+    """The product of a batch of spike trains with a weight matrix, at the cost of its events.
+
+    Arguments:
+        x: Events (T, B, in), or a dense (T, B, in) whose zeros are skipped when they are most of it.
+        weight: (in, out); row n is the fan-out of input n.
+        backend: "reference", "numba", "triton"; `None` follows `set_backend` and the device.
+
+    Returns:
+        (T, B, out) in the dtype of `weight`.
+
+    Raises:
+        ValueError: if the shapes do not fit.
+        TypeError: if x is neither Events nor a tensor.
+    """
+    if not isinstance(x, (Tensor, Events)):
+        raise TypeError(f"x: expected Events or a tensor, got {type(x).__name__}")
+    if len(x.shape) != 3:
+        raise ValueError(f"x: expected (T, B, in), got {tuple(x.shape)}")
+    if weight.ndim != 2 or weight.shape[0] != x.shape[2]:
+        raise ValueError(f"weight: expected (in={x.shape[2]}, out), got {tuple(weight.shape)}")
+    if not weight.dtype.is_floating_point:
+        raise ValueError(f"weight: expected floating numbers, got {weight.dtype}")
+    name = resolve(backend, weight.device)
+    if isinstance(x, Tensor):
+        x = x.to(weight.dtype)
+    if name == "reference":
+        return reference.event_linear(x, weight)
+    T, B, inputs = x.shape
+    storage = weight.dtype
+    if name == "numba" and storage != torch.float64:  # NumPy has no bfloat16
+        weight = weight.to(torch.float32)
+    if isinstance(x, Events):
+        out = torch.ops.spiking.event_linear(x.indptr, x.index, x.value, weight, T * B, name)
+    else:
+        flat = x.to(weight.dtype).reshape(T * B, inputs)
+        out, _, _, _, _ = torch.ops.spiking.dense_linear(flat, weight, name)
+    return out.view(T, B, weight.shape[1]).to(storage)
+
+
+def _kernels(backend: str) -> ModuleType:
+    if backend == "triton":
+        from spiking.kernels.event_linear import gpu
+
+        return gpu
+    from spiking.kernels.event_linear import cpu
+
+    return cpu
+
+
+@torch.library.custom_op("spiking::event_linear", mutates_args=())
+def _events(
+    indptr: Tensor, index: Tensor, value: Tensor | None, weight: Tensor, rows: int, backend: str
+) -> Tensor:
+    """(rows, out) from events and a matrix."""
+    result: Tensor = _kernels(backend).forward(indptr, index, value, weight, rows)
+    return result
+
+
+@_events.register_fake
+def _(indptr: Tensor, index: Tensor, value: Tensor | None, weight: Tensor, rows: int, backend: str) -> Tensor:
+    return weight.new_empty(rows, weight.shape[1])
+
+
+@torch.library.custom_op("spiking::event_linear_backward", mutates_args=())
+def _weight_gradient(
+    indptr: Tensor, index: Tensor, value: Tensor | None, kept: Tensor | None, grad: Tensor, inputs: int, backend: str
+) -> Tensor:
+    """(inputs, out): from `kept`, the dense x, if that has rows, else from the events."""
+    if kept is not None and kept.shape[0]:
+        return kept.t() @ grad
+    result: Tensor = _kernels(backend).backward(indptr, index, value, grad.contiguous(), inputs)
+    return result
+
+
+@_weight_gradient.register_fake
+def _(
+    indptr: Tensor, index: Tensor, value: Tensor | None, kept: Tensor | None, grad: Tensor, inputs: int, backend: str
+) -> Tensor:
+    return grad.new_empty(inputs, grad.shape[1])
+
+
+@torch.library.custom_op("spiking::dense_linear", mutates_args=())
+def _dense(x: Tensor, weight: Tensor, backend: str) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """x W for (rows, in), and for the backward pass the events of x, or x itself where it is too dense for them."""
+    if backend == "numba":
+        from spiking.kernels.event_linear.cpu import compress
+
+        events = compress(x, DENSITY)
+    else:
+        events = _compress(x, DENSITY)
+    if events is None:
+        none = torch.empty(0, dtype=torch.int64, device=x.device)
+        return x @ weight, none, none.to(torch.int32), x.new_empty(0), x.clone()
+    indptr, index, value = events
+    given = value if value.numel() else None
+    out: Tensor = _kernels(backend).forward(indptr, index, given, weight, x.shape[0])
+    return out, indptr, index, value, x.new_empty(0, x.shape[1])
+
+
+@_dense.register_fake
+def _(x: Tensor, weight: Tensor, backend: str) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    sizes = [torch.library.get_ctx().new_dynamic_size() for _ in range(4)]
+    return (
+        x.new_empty(x.shape[0], weight.shape[1]),
+        x.new_empty(sizes[0], dtype=torch.int64),
+        x.new_empty(sizes[1], dtype=torch.int32),
+        x.new_empty(sizes[2]),
+        x.new_empty(sizes[3], x.shape[1]),
+    )
+
+
+def _compress(x: Tensor, limit: float) -> tuple[Tensor, Tensor, Tensor] | None:
+    """The events of a dense (rows, in) on any device, or None if more than `limit` of it is not 0."""
+    if int(torch.count_nonzero(x)) > limit * x.numel():
+        return None
+    row, index = x.nonzero(as_tuple=True)
+    indptr = torch.zeros(x.shape[0] + 1, dtype=torch.int64, device=x.device)
+    indptr[1:] = torch.bincount(row, minlength=x.shape[0]).cumsum(0)
+    return indptr, index.to(torch.int32), x[row, index]
+
+
+def _keep_events(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
+    indptr, index, value, weight, _, ctx.backend = inputs
+    ctx.save_for_backward(indptr, index, value)
+    ctx.inputs = weight.shape[0]
+
+
+def _differentiate_events(ctx, grad):  # type: ignore[no-untyped-def]
+    indptr, index, value = ctx.saved_tensors
+    dw = torch.ops.spiking.event_linear_backward(indptr, index, value, None, grad, ctx.inputs, ctx.backend)
+    return None, None, None, dw, None, None
+
+
+def _keep_dense(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
+    _, weight, ctx.backend = inputs
+    ctx.save_for_backward(weight, *output[1:])
+
+
+def _differentiate_dense(ctx, grad, *_):  # type: ignore[no-untyped-def]
+    weight, indptr, index, value, kept = ctx.saved_tensors
+    dx = grad @ weight.t() if ctx.needs_input_grad[0] else None
+    dw = None
+    if ctx.needs_input_grad[1]:
+        dw = torch.ops.spiking.event_linear_backward(
+            indptr, index, value, kept, grad, weight.shape[0], ctx.backend
+        )
+    return dx, dw, None
+
+
+torch.library.register_autograd("spiking::event_linear", _differentiate_events, setup_context=_keep_events)
+torch.library.register_autograd("spiking::dense_linear", _differentiate_dense, setup_context=_keep_dense)
