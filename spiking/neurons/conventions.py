@@ -1,9 +1,9 @@
 """How other libraries step their integrate-and-fire neuron, in the arguments of `LIF`.
 
     library       update                                               spike      reset
-    snnTorch      u = beta u' + I                                      u > theta  next step, -theta or to 0
+    snnTorch      u = beta u' + I                                      u > theta  -theta next step, or to 0
     SpikingJelly  u = u' + (I - u') / tau, or u' (1 - 1/tau) + I       u >= theta to 0, or -theta
-    Norse         u = u' + dt/tau_mem (i' - u'); i = i' - dt/tau_syn i' + I   u > theta  to 0
+    Norse         i = i' - dt/tau_syn i' + I; u = u' + dt/tau_mem (i - u')  u > theta  to 0
     sinabs        u = a u' + (1 - a) I, or a u' + I                    u >= theta -theta
     NEST          u = a u' + I while not refractory                    u >= theta to 0, then held
 
@@ -56,9 +56,10 @@ def _snntorch(
 ) -> dict[str, Any]:
     if not 0 < beta < 1:
         raise ValueError(f"beta: expected a decay between 0 and 1, got {beta}")
+    # Its reset to zero clears the old membrane potential before it decays, which is a reset at the end of the same step.
     return {
         "tau_mem": -dt / math.log(beta), "threshold": threshold, "input_scale": "one", "reset": reset_mechanism,
-        "reset_time": "next",
+        "reset_time": "next" if reset_mechanism == "subtract" else "same",
     }
 
 
@@ -80,7 +81,7 @@ def _norse(
 ) -> dict[str, Any]:
     return {
         "tau_mem": 1000.0 / tau_mem_inv, "tau_syn": 1000.0 / tau_syn_inv, "threshold": v_th, "decay": "euler",
-        "current": "previous", "reset": "zero",
+        "reset": "zero", "detach_reset": False,
     }
 
 
@@ -89,7 +90,7 @@ def _sinabs(
 ) -> dict[str, Any]:
     return {
         "tau_mem": tau_mem * dt, "threshold": spike_threshold, "inclusive": True,
-        "input_scale": "decay" if norm_input else "one",
+        "input_scale": "decay" if norm_input else "one", "detach_reset": False,
     }
 
 
