@@ -146,19 +146,19 @@ def _sort(
         for k in range(T):
             by_step[k + 1] += by_step[k]
         kept = by_step[T]
-        channel_of, step_of = np.empty(kept, np.int32), np.empty(kept, np.int32)
+        pair = np.empty(kept, np.int64)
         for i in range(n):
             if step[i] >= 0:
                 c = index[first + i]
                 at = by_channel[c]
                 by_channel[c] = at + 1
-                channel_of[at] = c
-                step_of[at] = step[i]
+                pair[at] = np.int64(step[i]) << 32 | np.int64(c)
         ordered = np.empty(kept, np.int32)
         for i in range(kept):
-            at = by_step[step_of[i]]
-            by_step[step_of[i]] = at + 1
-            ordered[at] = channel_of[i]
+            k = pair[i] >> 32
+            at = by_step[k]
+            by_step[k] = at + 1
+            ordered[at] = pair[i] & 0xFFFFFFFF
         # by_step[k] has moved on to the end of step k
         out, i = offset[b], 0
         for k in range(T):

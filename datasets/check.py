@@ -150,7 +150,7 @@ def _labels(labels: Any, classes: Any, n: int, name: Any) -> tuple[Array, tuple[
         place = {c: i for i, c in enumerate(names)}
         _first(
             np.array([str(a) not in place for a in array], dtype=bool),
-            lambda i: f"{name(i)}: label {array[i]!r} is not among the classes {list(names)}",
+            lambda i: f"{name(i)}: label {str(array[i])!r} is not among the classes {list(names)}",
         )
         return np.array([place[str(a)] for a in array], dtype=np.int64), names
     label = _whole("labels", array, name).astype(np.int64)

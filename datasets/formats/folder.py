@@ -96,7 +96,8 @@ def _columns(path: Path) -> dict[str, Array]:
             raise ValueError(f"{len(header)} column names and {table.shape[1]} columns")
         return dict(zip(header, table.T, strict=True))
     if path.suffix == ".npz":
-        with np.load(path, allow_pickle=False) as archive:
+        # np.load doesn't close a damaged file that it has opened itself
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return {key: archive[key] for key in archive.files}
     with h5py.File(path, "r") as file:
         group: Mapping[str, Any] = file["events"] if isinstance(file.get("events"), h5py.Group) else file

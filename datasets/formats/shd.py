@@ -45,7 +45,8 @@ def read(path: str | os.PathLike[str]) -> EventStore:
     if len(times) != len(units) or (sizes != [len(u) for u in units]).any():
         raise DataError(f"{path}: times and units differ in length")
     indptr = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
-    time = np.rint(np.concatenate([*times, np.zeros(0)]).astype(np.float64) * 1e6)
+    # the microsecond in which a spike lies, so that it stays on its side of every edge at whole microseconds
+    time = np.floor(np.concatenate([*times, np.zeros(0)]).astype(np.float64) * 1e6)
     index = np.concatenate([*units, np.zeros(0, np.int64)]).astype(np.int64)
     owner = np.repeat(np.arange(len(sizes)), sizes)
     if (np.diff(time)[np.diff(owner) == 0] < 0).any():

@@ -1,0 +1,147 @@
+"""How fast a batch of recordings reaches the network: this package's loader against tonic's.
+
+    python benchmarks/loading.py [--recordings 512] [--repeats 5] [--out FOLDER]
+
+Both read one file in the layout of SHD that the script writes (700 channels, about 8,000 events and 1 s a recording)
+and make batches of 256 with 100 steps of 10 ms. tonic runs `ToFrame` and `PadTensors` under a DataLoader, without
+worker processes and with two; the ratio is against the faster. Frames are compared first, and no ratio is printed
+unless every count is equal.
+
+`ToFrame` is given start_time=0, end_time and include_incomplete=True: left to itself it begins its first bin at the
+first event and drops the last one. It also returns one float frame for an empty recording, of which there is none here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from spiking.datasets import EventStore
+from spiking.datasets.formats import shd
+
+BATCH, STEPS, DT = 256, 100, 10.0
+SECOND = 1_000_000
+
+
+def write_file(path: Path, recordings: int, seed: int = 0) -> None:
+    """Recordings like SHD's: some 8,000 events in 1 s, dense in a few bands of channels that move."""
+    rng = np.random.default_rng(seed)
+    times, units = [], []
+    for _ in range(recordings):
+        n = int(rng.normal(8000, 800))
+        t = np.sort(rng.beta(2, 2.5, n) * 0.999).astype(np.float16)
+        band = rng.integers(0, 4, n)
+        centre = rng.uniform(80, 620, 4)[band] + rng.normal(0, 60, 4)[band] * t
+        times.append(t)
+        units.append(np.clip(rng.normal(centre, 40), 0, shd.CHANNELS - 1).astype(np.uint16))
+    labels = rng.integers(0, 20, recordings)
+    shd.write(path, times, units, labels, rng.integers(0, 12, recordings), [f"word {k}" for k in range(20)])
+
+
+def tonic_loader(folder: Path, workers: int) -> Any:
+    """tonic's way to the same batches, (B, T, 1, 700) int16."""
+    import tonic
+
+    frames = tonic.transforms.ToFrame(
+        sensor_size=tonic.datasets.SHD.sensor_size,
+        time_window=DT * 1000,
+        start_time=0,
+        end_time=STEPS * DT * 1000,
+        include_incomplete=True,
+    )
+    dataset = tonic.datasets.SHD(str(folder), train=True, transform=frames)
+    collate = tonic.collation.PadTensors(batch_first=True)
+    return torch.utils.data.DataLoader(
+        dataset, BATCH, collate_fn=collate, num_workers=workers, persistent_workers=workers > 0
+    )
+
+
+def seconds_per_batch(epoch: Callable[[], int], repeats: int) -> list[float]:
+    """Seconds a batch in each of `repeats` epochs, after one that isn't counted."""
+    epoch()
+    taken = []
+    for _ in range(repeats):
+        begin = time.perf_counter()
+        batches = epoch()
+        taken.append((time.perf_counter() - begin) / batches)
+    return taken
+
+
+def measure(recordings: int, repeats: int) -> dict[str, float]:
+    """All timings in seconds a batch, and their ratios.
+
+    Raises:
+        SystemExit: if the two make different frames.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        source = folder / "SHD" / "shd_train.h5"
+        write_file(source, recordings)
+        # tonic takes the archive's presence for a finished download
+        source.with_name("shd_train.h5.zip").touch()
+        begin = time.perf_counter()
+        shd.read(source).save(folder / "store.h5")
+        converting = time.perf_counter() - begin
+        loader = EventStore.open(folder / "store.h5").loader(BATCH, dt=DT, steps=STEPS)
+        single = tonic_loader(folder, workers=0)
+        for (events, labels), (frames, targets) in zip(loader, single, strict=True):
+            want = frames[:, :, 0].transpose(0, 1).to(torch.float32)
+            if not torch.equal(events.to_dense(), want) or labels.tolist() != targets.tolist():
+                sys.exit("the frames differ: no timings")
+        parallel = tonic_loader(folder, workers=2)
+        epochs: dict[str, Callable[[], int]] = {
+            "ours": lambda: sum(1 for _ in loader),
+            "ours_dense": lambda: sum(1 for events, _ in loader if events.to_dense().numel()),
+            "tonic": lambda: sum(1 for _ in single),
+            "tonic_2_workers": lambda: sum(1 for _ in parallel),
+        }
+        result = {"seconds_converting_once": converting}
+        for name, epoch in epochs.items():
+            taken = seconds_per_batch(epoch, repeats)
+            result |= {f"{name}.min": min(taken), f"{name}.median": statistics.median(taken)}
+    best = min(result["tonic.median"], result["tonic_2_workers.median"])
+    result["speedup"] = best / result["ours.median"]
+    result["speedup_dense"] = best / result["ours_dense.median"]
+    return result
+
+
+def main() -> None:
+    """Measure, print, and with --out write metrics.json."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--recordings", type=int, default=2 * BATCH)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--out", type=Path)
+    arguments = parser.parse_args()
+    import numba
+    import tonic
+
+    print(
+        f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}, {torch.get_num_threads()} threads, "
+        f"numba {numba.__version__}, tonic {tonic.__version__}, load {os.getloadavg()[0]:.1f}"
+    )
+    result = measure(arguments.recordings, arguments.repeats)
+    print(f"batches of {BATCH}, {STEPS} steps of {DT:g} ms: equal frames; ms a batch, min and median")
+    for name in ("ours", "ours_dense", "tonic", "tonic_2_workers"):
+        print(f"  {name:16s} {1e3 * result[f'{name}.min']:9.1f} {1e3 * result[f'{name}.median']:9.1f}")
+    print(f"  {result['speedup']:.0f} x as Events, {result['speedup_dense']:.0f} x as the same dense tensor")
+    print(f"converting the file once: {result['seconds_converting_once']:.2f} s; load now {os.getloadavg()[0]:.1f}")
+    if arguments.out:
+        arguments.out.mkdir(parents=True, exist_ok=True)
+        (arguments.out / "metrics.json").write_text(json.dumps(result, indent=1))
+        print(arguments.out)
+
+
+if __name__ == "__main__":
+    main()

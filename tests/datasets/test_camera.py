@@ -1,0 +1,146 @@
+"""The simulated camera: crossings where the equation puts them, and recordings like real ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from spiking.datasets import camera, load
+
+QUIET: dict[str, Any] = {"mismatch": 0.0, "leak": 0.0, "noise": 0.0}
+
+
+def ramp(levels: list[float]) -> Any:
+    """A video of one pixel whose log(I + 0.1) takes these values."""
+    return (np.exp(np.array(levels)) - 0.1).reshape(1, -1, 1, 1)
+
+
+def test_crossings_lie_where_the_ramp_meets_the_thresholds() -> None:
+    film = camera.record(ramp([0.0, 1.0]), interval=100.0, threshold=0.2, refractory=0.0, **QUIET)
+    gaps = np.diff(film.time_us)
+    assert len(film.index) in (4, 5) and (film.index == 1).all()
+    # the log rises by 0.2 every 20 ms, the memory begins within half a threshold of the first level
+    assert np.abs(gaps - 20_000).max() <= 2 and 10_000 <= film.time_us[0] <= 30_000
+    assert film.duration == 100_000 and film.sensor == (1, 1, 2)
+
+
+def test_darker_is_polarity_zero_and_frames_join() -> None:
+    film = camera.record(ramp([0.0, 0.5, 0.0]), interval=50.0, threshold=0.2, refractory=0.0, **QUIET)
+    polarity = film.index.tolist()
+    assert polarity == sorted(polarity, reverse=True) and set(polarity) == {0, 1}
+    assert (film.time_us[film.index == 1] < 50_000).all() and (film.time_us[film.index == 0] > 50_000).all()
+    fine = camera.record(
+        ramp(np.interp(np.arange(201), [0, 100, 200], [0, 0.5, 0]).tolist()), interval=0.5, threshold=0.2,
+        refractory=0.0, **QUIET,
+    )  # fmt: skip
+    assert fine.index.tolist() == polarity and np.abs(fine.time_us - film.time_us).max() <= 2
+
+
+def test_refractory_time_separates_events() -> None:
+    for refractory in (0.0, 3.0, 30.0):
+        film = camera.record(ramp([0.0, 5.0]), interval=100.0, threshold=0.2, refractory=refractory, **QUIET)
+        gaps = np.diff(film.time_us)
+        # on waking the memory takes the present level, so one gap is the refractory time and a full climb
+        assert np.abs(gaps - (4000 + 1000 * refractory)).max() <= 2
+
+
+def test_a_still_scene_makes_only_leak_and_noise() -> None:
+    still = np.full((4, 2, 20, 20), 0.5)
+    seconds = 4 * 400 * 2.0
+    assert not len(camera.record(still, interval=2000.0, **QUIET).index)
+    noise = camera.record(still, interval=2000.0, mismatch=0.0, leak=0.0, noise=5.0)
+    assert abs(len(noise.index) / seconds - 5) < 0.3 and abs((noise.index >= 400).mean() - 0.5) < 0.03
+    leak = camera.record(still, interval=2000.0, mismatch=0.0, leak=3.0, noise=0.0)
+    assert abs(len(leak.index) / seconds - 3) < 0.3 and (leak.index >= 400).all()
+
+
+def test_mismatch_spreads_thresholds() -> None:
+    video = np.broadcast_to(ramp([0.0, 3.0]), (1, 2, 30, 30))
+    even = camera.record(video, interval=100.0, mismatch=0.0, leak=0.0, noise=0.0)
+    uneven = camera.record(video, interval=100.0, mismatch=0.2, leak=0.0, noise=0.0)
+    spread = [np.bincount(film.index - 900, minlength=900).std() for film in (even, uneven)]
+    assert spread[1] > 2 * spread[0]
+
+
+def test_recordings_depend_on_seed_and_number_only() -> None:
+    images = np.random.default_rng(0).random((70, 8, 8))
+    film = camera.record(images, motion="saccades", seed=3)
+    part = camera.record(images[:66], motion="saccades", seed=3)
+    assert np.array_equal(part.index, film.index[: film.indptr[66]])
+    assert np.array_equal(part.time_us, film.time_us[: film.indptr[66]])
+    other = camera.record(images, motion="saccades", seed=4)
+    assert not np.array_equal(other.indptr, film.indptr)
+    twins = camera.record(np.repeat(images[:1], 2, 0), motion="saccades")
+    assert np.diff(twins.indptr).tolist()[0] != np.diff(twins.indptr).tolist()[1] or len(set(twins.time_us)) > 1
+
+
+def test_more_events_than_room_are_kept() -> None:
+    video = ramp([0.0, 6.0, 0.0, 6.0, 0.0])
+    film = camera.record(video, interval=1000.0, threshold=0.05, refractory=0.0, **QUIET)
+    assert len(film.index) >= 470
+
+
+def test_bytes_are_read_as_intensities() -> None:
+    images = (np.random.default_rng(0).random((1, 8, 8)) * 255).astype(np.uint8)
+    film = camera.record(images, motion="saccades")
+    assert np.array_equal(film.time_us, camera.record(images / np.float32(255), motion="saccades").time_us)
+
+
+def test_saccades_return_to_where_they_began() -> None:
+    path = camera.saccades(1.0, width=6.0, height=4.0)
+    assert path.shape == (301, 2) and np.allclose(path[0], path[-1])
+    assert np.allclose(np.ptp(path, axis=0), [6, 4])
+    speed = np.hypot(*np.diff(path, axis=0).T).reshape(3, 100)
+    assert (speed[:, 45:55].min(1) > 5 * speed[:, :5].max(1)).all()
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return load("digits", "all", cache=tmp_path_factory.mktemp("cache"))
+
+
+def test_digits_are_like_real_recordings(digits: Any) -> None:
+    assert len(digits) == 1797 and digits.sensor == (34, 34, 2) and digits.classes == tuple("0123456789")
+    index, time, indptr = digits.arrays()
+    sizes = np.diff(indptr)
+    assert 1000 < sizes.min() and 3500 < sizes.mean() < 4700 and sizes.max() < 7500
+    assert 0.45 < (index >= 1156).mean() < 0.55
+    rate = np.bincount(time // 10_000, minlength=30).reshape(3, 10)
+    assert (rate[:, 3:6].min(1) > 3 * rate[:, [0, 9]].max(1)).all()
+
+
+def test_digits_are_split_by_writer(digits: Any) -> None:
+    split, writer = digits.metadata["split"], digits.metadata["writer"]
+    assert (split == "train").sum() == 1438 and (split[:1438] == "train").all()
+    assert len(set(writer)) == 18 and (np.diff(writer) >= 0).all()
+    assert np.ptp(np.bincount(writer)) <= 1
+
+
+@pytest.mark.parametrize(
+    ("images", "arguments", "message"),
+    [
+        (np.zeros((2, 1, 8, 8)), {}, "images: expected videos of at least 2 frames"),
+        (np.zeros((8, 8)), {}, "images: expected videos"),
+        (np.zeros((2, 8, 8)), {}, "images: expected videos"),
+        (np.zeros((8, 8)), {"motion": "saccades"}, r"images: expected \(n, H, W\)"),
+        (np.zeros((2, 3, 8, 8)), {"motion": "saccades"}, r"images: expected \(n, H, W\)"),
+        (np.zeros((0, 8, 8)), {"motion": "saccades"}, "images: expected at least one"),
+        (np.full((2, 8, 8), np.nan), {"motion": "saccades"}, "images: number 0 contains NaN"),
+        (
+            np.stack([np.zeros((8, 8)), -np.ones((8, 8))]),
+            {"motion": "saccades"},
+            "images: number 1 contains .* below 0",
+        ),
+        (np.full((2, 8, 8), "a"), {"motion": "saccades"}, "images: expected numbers"),
+        (np.zeros((2, 8, 8)), {"motion": "circle"}, "motion: expected 'saccades' or None"),
+        (np.zeros((2, 8, 8)), {"motion": "saccades", "interval": 0.0}, "interval: expected"),
+        (np.zeros((2, 8, 8)), {"motion": "saccades", "threshold": 0.0}, "threshold: expected"),
+        (np.zeros((2, 8, 8)), {"motion": "saccades", "noise": -1.0}, "noise: expected"),
+        (np.zeros((2, 8, 8)), {"motion": "saccades", "dark": float("nan")}, "dark: expected"),
+    ],
+)
+def test_bad_scenes_are_named(images: Any, arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        camera.record(images, **arguments)

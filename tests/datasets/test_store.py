@@ -1,0 +1,269 @@
+"""EventStore: what goes in is checked, what comes out is what went in, and files are whole or absent."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from spiking.datasets import DataError, EventStore
+from tests.datasets.strategies import random_store, stores
+
+
+def same(a: EventStore, b: EventStore) -> bool:
+    arrays = all(np.array_equal(x, y) for x, y in zip(a.arrays(), b.arrays(), strict=True))
+    facts = (a.sensor, a.channels, a.classes) == (b.sensor, b.channels, b.classes)
+    columns = a.metadata.keys() == b.metadata.keys()
+    columns = columns and all(np.array_equal(a.metadata[k], b.metadata[k]) for k in a.metadata)
+    return arrays and facts and columns and torch.equal(a.labels, b.labels) and np.array_equal(a.duration, b.duration)
+
+
+@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(stores())
+def test_round_trip(tmp_path: Path, store: EventStore) -> None:
+    store.save(tmp_path / "s.h5")
+    opened = EventStore.open(tmp_path / "s.h5", verify=True)
+    assert same(store, opened)
+    assert os.listdir(tmp_path) == ["s.h5"]
+
+
+def test_a_view_is_saved_as_a_store_of_its_own(tmp_path: Path) -> None:
+    store = random_store(sensor=(3, 2, 2), name=[f"größe {i}" for i in range(20)])
+    view = store.select([7, 3, 11])
+    view.save(tmp_path / "v.h5")
+    opened = EventStore.open(tmp_path / "v.h5", verify=True)
+    assert same(view, opened) and opened.name(1) == "recording 'größe 3'"
+    assert opened.sensor == (3, 2, 2) and opened.batch([1])[0].sensor == (3, 2, 2)
+
+
+def test_open_maps_memory_and_the_file_stays_as_it_is(tmp_path: Path) -> None:
+    random_store().save(tmp_path / "s.h5")
+    opened = EventStore.open(tmp_path / "s.h5")
+    assert isinstance(opened._time.base, np.memmap)
+    opened._time[:] = 0
+    EventStore.open(tmp_path / "s.h5", verify=True)
+
+
+def test_views_share_memory() -> None:
+    store = random_store()
+    rest, held = store.split(by="speaker", hold_out=[3])
+    assert np.shares_memory(held._index, store._index)
+    assert set(held.metadata["speaker"]) == {3} and 3 not in rest.metadata["speaker"]
+    assert torch.equal(held.labels, store.labels[held.ids])
+    again = held.select([1])
+    assert again.ids.tolist() == [held.ids[1]]
+    want, _ = store.batch([int(again.ids[0])])
+    assert torch.equal(again.batch([0])[0].to_dense(), want.to_dense())
+
+
+@pytest.mark.parametrize("name", ["index", "time", "indptr", "label", "duration", "classes", "metadata/speaker"])
+def test_a_flipped_byte_is_found(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "s.h5"
+    random_store().save(path)
+    with h5py.File(path) as file:
+        at = file[name].id.get_offset()
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    path.write_bytes(bytes(data))
+    with pytest.raises(DataError, match="does not match its checksum"):
+        EventStore.open(path, verify=True)
+
+
+def test_files_that_are_no_stores(tmp_path: Path) -> None:
+    path = tmp_path / "s.h5"
+    with pytest.raises(DataError, match="no such file"):
+        EventStore.open(path)
+    path.write_text("no HDF5")
+    with pytest.raises(DataError, match="not a readable event store"):
+        EventStore.open(path)
+    with h5py.File(path, "w") as file:
+        file["x"] = 1
+    with pytest.raises(DataError, match="not an event store"):
+        EventStore.open(path)
+    random_store().save(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match="not a readable event store"):
+        EventStore.open(path)
+    path.write_bytes(whole)
+    with h5py.File(path, "a") as file:
+        file.attrs["version"] = 99
+    with pytest.raises(DataError, match="format version 99"):
+        EventStore.open(path)
+
+
+def test_a_killed_writer_leaves_no_store_and_its_rest_is_swept(tmp_path: Path) -> None:
+    path = tmp_path / "s.h5"
+    script = f"""
+        import os, signal
+        from spiking.datasets import storage
+        from tests.datasets.strategies import random_store
+        storage.checksum = lambda arrays: os.kill(os.getpid(), signal.SIGKILL)  # all arrays are written by now
+        random_store().save({str(path)!r})
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], cwd=Path(__file__).parents[2], capture_output=True
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    assert not path.exists() and len(os.listdir(tmp_path)) == 1
+    random_store().save(path)
+    assert os.listdir(tmp_path) == ["s.h5"]
+    EventStore.open(path, verify=True)
+
+
+def test_an_interrupted_writer_leaves_the_old_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "s.h5"
+    random_store(seed=1).save(path)
+
+    def interrupt(arrays: Any) -> str:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("spiking.datasets.storage.checksum", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            random_store(seed=2).save(path)
+    assert os.listdir(tmp_path) == ["s.h5"] and same(EventStore.open(path, verify=True), random_store(seed=1))
+
+
+def test_a_full_disk_and_an_unwritable_folder_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match="can't write here"):
+        random_store().save(tmp_path / "file" / "s.h5")
+    full = shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr("shutil.disk_usage", lambda path: full)
+    with pytest.raises(DataError, match="are needed, 0 MB are free"):
+        random_store().save(tmp_path / "s.h5")
+    assert os.listdir(tmp_path) == ["file"]
+
+
+GOOD: dict[str, Any] = {
+    "index": [0, 5, 2], "time_us": [10, 20, 5], "indptr": [0, 2, 3], "labels": [0, 1],
+    "sensor": (3, 2, 1), "name": ["one", "two"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"index": [0, 5, 6]}, r"recording 'two': channel 6 is outside the sensor \(3, 2, 1\)"),
+        ({"index": [-1, 5, 2]}, "recording 'one': channel -1 is below 0"),
+        ({"index": [0.0, float("nan"), 2.0]}, "recording 'one': index contains nan"),
+        ({"index": [0, 5, 2.5]}, "recording 'two': index is 2.5, not a whole number"),
+        ({"index": [0, 5]}, "indptr: speaks of 3 events, index has 2, time_us 3"),
+        ({"index": ["a", "b", "c"]}, "index: expected whole numbers"),
+        ({"index": [[0, 5, 2]]}, "index: expected one dimension"),
+        ({"time_us": [20, 10, 5]}, "recording 'one': times run backwards, 20 us and then 10 us"),
+        ({"time_us": [10, 20, -1]}, "recording 'two': time -1 us is below 0"),
+        ({"time_us": [10, 20, float("nan")]}, "recording 'two': time_us contains nan"),
+        ({"time_us": [10, 20, float("inf")]}, "recording 'two': time_us contains inf"),
+        ({"indptr": [0, 3, 3], "time_us": [1, 2, 3]}, "recording 'two': no events"),
+        ({"indptr": [0, 3, 2]}, "indptr: expected a rising sequence"),
+        ({"indptr": [1, 2, 3]}, "indptr: expected a rising sequence"),
+        ({"indptr": []}, "indptr: expected a rising sequence"),
+        ({"labels": [0]}, r"labels: expected \(2,\)"),
+        ({"labels": [0, -1]}, "recording 'two': label -1 is below 0"),
+        ({"labels": [0, 2], "classes": ["a", "b"]}, "recording 'two': label 2, but there are 2 classes"),
+        ({"labels": ["a", "c"], "classes": ["a", "b"]}, "recording 'two': label 'c' is not among the classes"),
+        ({"sensor": (3, 2)}, "sensor: expected"),
+        ({"channels": 7}, r"channels: sensor \(3, 2, 1\) has 6, got 7"),
+        ({"sensor": None, "channels": 5}, "recording 'one': channel 5 is outside 0 to 4"),
+        ({"duration": 20}, "recording 'one': an event at 20 us, a duration of 20 us"),
+        ({"duration": [21, float("nan")]}, "duration: contains NaN"),
+        ({"duration": [30, 30, 30]}, r"duration: expected one number or \(2,\)"),
+        ({"speaker": [1]}, "speaker: expected a column of 2"),
+        ({"speaker": [1j, 2j]}, "speaker: expected numbers or text"),
+    ],
+)
+def test_bad_arrays_are_named(change: dict[str, Any], message: str) -> None:
+    EventStore.from_arrays(**GOOD)
+    with pytest.raises(DataError, match=message):
+        EventStore.from_arrays(**(GOOD | change))
+
+
+def test_a_recording_without_events_is_fine_when_its_duration_is_known() -> None:
+    store = EventStore.from_arrays([1], [4], [0, 0, 1], [0, 1], channels=2, duration=2000)
+    events, _ = store.batch([0, 1], dt=1.0)
+    assert events.lengths.tolist() == [2, 2] and events.to_dense()[:, 0].sum() == 0
+
+
+def test_text_labels_become_classes() -> None:
+    store = EventStore.from_arrays([0, 0], [1, 1], [0, 1, 2], ["no", "yes"], channels=1)
+    assert store.classes == ("no", "yes") and store.labels.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("indices", [[20], [-1], [0.5], [[0]], [True] * 3])
+def test_positions_outside_the_store(indices: Any) -> None:
+    with pytest.raises(IndexError, match="indices: expected"):
+        random_store(n=20).select(indices)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(4, 60), st.integers(2, 4), st.integers(0, 5))
+def test_folds_are_disjoint_and_stratified(n: int, k: int, seed: int) -> None:
+    store = random_store(n=n, events=3)
+    folds = store.folds(k, seed)
+    tests = np.concatenate([test.ids for _, test in folds])
+    assert sorted(tests) == list(range(n))
+    for train, test in folds:
+        assert not set(train.ids) & set(test.ids) and len(train) + len(test) == n
+    per_class = np.array([np.bincount(test.labels.numpy(), minlength=4) for _, test in folds])
+    assert (per_class.max(0) - per_class.min(0)).max() <= 1
+    assert all(np.array_equal(a[1].ids, b[1].ids) for a, b in zip(folds, store.folds(k, seed), strict=True))
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.one_of(st.integers(1, 4), st.floats(0.05, 0.95), st.lists(st.integers(0, 4), min_size=1, max_size=4)))
+def test_a_column_is_never_divided(hold_out: Any) -> None:
+    rest, held = random_store(n=20).split(by="speaker", hold_out=hold_out, seed=1)
+    speakers, others = set(held.metadata["speaker"]), set(rest.metadata["speaker"])
+    assert speakers and others and not speakers & others and len(rest) + len(held) == 20
+    if isinstance(hold_out, int):
+        assert len(speakers) == hold_out
+    if isinstance(hold_out, list):
+        assert speakers == set(hold_out)
+
+
+def test_split_by_recording_is_stratified() -> None:
+    store = random_store(n=40)
+    rest, held = store.split(hold_out=0.25)
+    assert np.bincount(held.labels).tolist() == [2, 3, 2, 3] or len(held) == 10
+    assert np.ptp(np.bincount(held.labels)) <= 1 and sorted([*rest.ids, *held.ids]) == list(range(40))
+    assert store.split(hold_out=0.25, seed=1)[1].ids.tolist() != held.ids.tolist()
+    assert len(store.split(hold_out=7)[1]) == 7
+    assert store.split(hold_out=[1, 5])[1].ids.tolist() == [1, 5]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"by": "writer"}, r"by: expected None or one of the columns \['speaker'\], got 'writer'"),
+        ({"by": "speaker", "hold_out": 5}, "hold_out: expected 1 to 4 of 5 distinct values"),
+        ({"by": "speaker", "hold_out": [9]}, "hold_out: expected values of column 'speaker'"),
+        ({"by": "speaker", "hold_out": [0, 1, 2, 3, 4]}, "nothing is left to train on"),
+        ({"by": "speaker", "hold_out": 1.5}, "hold_out: expected a share"),
+        ({"hold_out": 0}, "hold_out: expected 1 to 19"),
+        ({"hold_out": [25]}, "hold_out: expected positions 0 to 19"),
+        ({"hold_out": "all"}, "hold_out: expected a number"),
+    ],
+)
+def test_splits_that_cannot_be(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        random_store(n=20).split(**arguments)
+
+
+@pytest.mark.parametrize("k", [1, 21, 2.5])
+def test_folds_that_cannot_be(k: int) -> None:
+    with pytest.raises(ValueError, match="k: expected 2 to 20 folds"):
+        random_store(n=20).folds(k)
