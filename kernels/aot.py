@@ -18,6 +18,8 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource, CompiledKernel
 
+from spiking.kernels.tile import OPTIONS
+
 TARGETS = {
     "sm_80": GPUTarget("cuda", 80, 32),
     "sm_90": GPUTarget("cuda", 90, 32),
@@ -37,16 +39,16 @@ class Variant:
         kernel: the function under `triton.jit`.
         types: argument name -> type, "*fp32" for a pointer and "i32" for a number; arguments not named are None.
         constants: argument name -> value of the constexprs.
-        warps: warps of a program.
         scratch: the pointer argument through which a program's threads pass data to each other, "" if there is none.
+        options: how it is launched.
     """
 
     name: str
     kernel: Any
     types: dict[str, str]
     constants: dict[str, Any] = field(default_factory=dict)
-    warps: int = 4
     scratch: str = ""
+    options: dict[str, Any] = field(default_factory=lambda: dict(OPTIONS))
 
 
 @dataclass(frozen=True)
@@ -80,8 +82,7 @@ def build(variant: Variant, target: str, aligned: bool = True) -> CompiledKernel
             for k, n in enumerate(names) if signature[n].startswith("*") and n not in loose
         }  # fmt: skip
     source = ASTSource(variant.kernel, signature, constants, hints)
-    options = {"enable_fp_fusion": False, "num_warps": variant.warps}
-    return triton.compile(source, target=TARGETS[target], options=options)
+    return triton.compile(source, target=TARGETS[target], options=variant.options)
 
 
 def resources(compiled: CompiledKernel) -> Resources:
@@ -100,3 +101,45 @@ def resources(compiled: CompiledKernel) -> Resources:
         for key, n in re.findall(r"\.(vgpr_count|private_segment_fixed_size):\s*(\d+)", compiled.asm["amdgcn"])
     }
     return Resources(used["vgpr_count"], shared, used["private_segment_fixed_size"])
+
+
+def unguarded(compiled: CompiledKernel, argument: str) -> list[str]:
+    """Loads from, and stores to, a pointer argument that no barrier parts from the other, following loops round.
+
+    Threads pass data through such memory; the interpreter runs programs one element after the other and can't tell.
+
+    Arguments:
+        compiled: the kernel.
+        argument: name of the pointer.
+
+    Returns:
+        The offending lines of the Triton GPU IR; also one line for every barrier that the final code has lost.
+    """
+    text = compiled.asm["ttgir"]
+    pointers = {f"%{argument}"}
+    trail: list[tuple[str, str]] = []
+    for line in text[text.index("tt.func") :].splitlines()[1:]:
+        line = line.split(" loc(")[0].strip()
+        if re.match(r"(ttg|gpu)\.barrier\b", line):
+            trail.append(("barrier", line))
+            continue
+        for inner, outer in re.findall(r"(%[\w#]+) = (%[\w#]+)", line):  # what a loop carries
+            if outer in pointers:
+                pointers.add(inner)
+        made = re.match(r"(%\w+) = ", line)
+        used = set(re.findall(r"%[\w#]+", line.split("=", 1)[-1] if made else line)) & pointers
+        operation = re.search(r"(?:\btt\.|\.buffer_)(load|store)\b", line)
+        if used and operation:
+            trail.append((operation[1], line))
+        elif used and made and "!tt.ptr" in line:
+            pointers.add(made[1])
+
+    assert {"load", "store"} <= {kind for kind, _ in trail}, f"{argument}: no load and store found in the IR"
+    missing, last = [], "barrier"
+    for kind, line in trail + trail:
+        if {kind, last} == {"load", "store"} and line not in missing:
+            missing.append(line)
+        last = kind
+    kept = len(re.findall(r"barrier\.cta|amdgcn\.s\.barrier\(\)|nvvm\.barrier0", compiled.asm["llir"]))
+    planned = sum(kind == "barrier" for kind, _ in trail)
+    return missing + ["a barrier is gone from the final code"] * max(0, planned - kept)

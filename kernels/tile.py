@@ -16,6 +16,10 @@ WIDTH = 16
 ALIGNMENT = 16
 BLOCK = 128
 
+# How every kernel is launched. One warp: sums over events and time stay inside a thread and no warp waits for another.
+# Multiplication and addition stay two roundings, as in PyTorch, so that a spike is decided on the same number.
+OPTIONS = {"num_warps": 1, "enable_fp_fusion": False}
+
 
 def wide(columns: int) -> int:
     """The number of columns after padding."""
@@ -27,9 +31,14 @@ def block(columns: int) -> int:
     return min(BLOCK, max(WIDTH, 1 << (max(columns, 1) - 1).bit_length()))
 
 
-def pad(x: Tensor) -> Tensor:
-    """x with its last axis padded by zeros to a multiple of 16, contiguous and aligned; x itself where it is already so."""
-    missing = wide(x.shape[-1]) - x.shape[-1]
+def pad(x: Tensor, columns: int | None = None) -> Tensor:
+    """x with zeros appended to its last axis, contiguous and aligned; x itself where it is so already.
+
+    Arguments:
+        x: (..., N).
+        columns: wanted instead of N; `None` is the next multiple of 16.
+    """
+    missing = (wide(x.shape[-1]) if columns is None else columns) - x.shape[-1]
     if missing:
         return torch.nn.functional.pad(x, (0, missing))
     x = x.contiguous()

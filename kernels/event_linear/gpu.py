@@ -17,7 +17,7 @@ import triton.language as tl
 from torch import Tensor
 
 from spiking.kernels.aot import Variant
-from spiking.kernels.tile import block, check, cut, pad
+from spiking.kernels.tile import OPTIONS, block, check, cut, pad
 
 # Rows of W that are in flight at once: a program waits for memory once for K events, not for each.
 TOGETHER = 8
@@ -78,7 +78,7 @@ def forward(indptr: Tensor, index: Tensor, value: Tensor | None, weight: Tensor,
     size = block(width)
     with torch.cuda.device_of(weight):
         sum_rows[(rows, triton.cdiv(width, size))](
-            indptr, index, value, weight, out, width // 16, dtype, TOGETHER, size, num_warps=1, enable_fp_fusion=False
+            indptr, index, value, weight, out, width // 16, dtype, TOGETHER, size, **OPTIONS
         )
     return cut(out, columns)
 
@@ -110,14 +110,13 @@ def transpose(
 
 
 def _variants() -> Iterator[Variant]:
-    for weight in ("fp32", "bf16"):
-        for valued in (False, True):
-            types = {"indptr": "*i64", "index": "*i32", "weight": "*" + weight, "out": "*" + weight, "N16": "i32"}
-            yield Variant(
-                f"event_linear, {weight}" + (", counts" if valued else ""), sum_rows,
-                types | ({"value": "*fp32"} if valued else {}),
-                {"dtype": tl.float32, "K": TOGETHER, "BLOCK_N": block(256)}, warps=1,
-            )  # fmt: skip
+    constants = {"dtype": tl.float32, "K": TOGETHER, "BLOCK_N": block(256)}
+    for weight, value in (("*fp32", {}), ("*fp32", {"value": "*fp32"}), ("*bf16", {})):
+        types = {"indptr": "*i64", "index": "*i32", "weight": weight, "out": weight, "N16": "i32", **value}
+        label = weight[1:] + (" with counts" if value else "")
+        yield Variant(f"event_linear: {label}", sum_rows, types, constants)
+    types = {"indptr": "*i64", "index": "*i64", "weight": "*fp32", "out": "*fp32", "N16": "i32"}
+    yield Variant("event_linear backward: fp32", sum_rows, types, constants)
 
 
 AOT = list(_variants())

@@ -10,7 +10,6 @@ Proven under the interpreter and compiled ahead of time; speed on a GPU is unmea
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import torch
 import triton
@@ -19,13 +18,14 @@ from torch import Tensor
 from spiking.kernels.aot import Variant
 from spiking.kernels.event_linear import gpu as event_linear
 from spiking.kernels.lif import gpu_backward, gpu_forward
+from spiking.kernels.lif.gpu_forward import Switches
 from spiking.kernels.lif.op import CHECKPOINT, saved_rows
-from spiking.kernels.lif.rule import REFRACTORY, ROWS, STATES, THETA, Flags
+from spiking.kernels.lif.rule import REFRACTORY, ROWS, THETA, Flags
 from spiking.kernels.surrogate.reference import KINDS
-from spiking.kernels.tile import block, check, cut, pad
+from spiking.kernels.tile import OPTIONS, block, check, cut, pad
 
-# Neurons of one program; with two warps each thread holds four, which is one wide load of float32.
-TILE = 256
+# Neurons of one program: each of a warp's threads holds four, which is one wide load of float32.
+TILE = 128
 
 
 def forward(
@@ -74,7 +74,7 @@ def forward(
     with torch.cuda.device_of(params):
         gpu_forward.forward[grid](
             current, indptr, index, value, weight, params, state, lengths, spikes, membrane, last, bits, checkpoints,
-            steps, B, width // 16, Flags(*flags).refractory, flags=_switches(flags), **tile,
+            steps, B, width // 16, Flags(*flags).refractory, flags=_switches(flags), **tile, **OPTIONS,
         )  # fmt: skip
     empty = state.new_empty(0)
     return (
@@ -133,9 +133,9 @@ def backward(
     with torch.cuda.device_of(params):
         gpu_backward.backward[grid](
             pad(grad_spikes), None if grad_membrane is None else pad(grad_membrane), pad(grad_last), current, indptr,
-            index, value, weight, params, state, lengths, _pad_bits(bits, width), pad(checkpoints), scratch,
+            index, value, weight, params, state, lengths, pad(bits, width // 8), pad(checkpoints), scratch,
             grad_current, shares, grad_state, steps, B, width // 16, Flags(*flags).refractory, *surrogate[1:],
-            kind=KINDS[int(surrogate[0])], flags=_switches(flags), **tile,
+            kind=KINDS[int(surrogate[0])], flags=_switches(flags), **tile, **OPTIONS,
         )  # fmt: skip
     grad_params = cut(shares.sum(0), N)
     if current is not None:
@@ -161,50 +161,44 @@ def _prepare(
     )
 
 
-def _pad_bits(bits: Tensor, width: int) -> Tensor:
-    return torch.nn.functional.pad(bits, (0, width // 8 - bits.shape[-1]))
+def _switches(flags: list[int]) -> Switches:
+    given = Switches(*flags)
+    return given._replace(refractory=min(given.refractory, 1))
 
 
-def _switches(flags: list[int]) -> Flags:
-    """The switches that a kernel is compiled for: the length of the refractory time is not one."""
-    given = Flags(*flags)
-    return replace(given, refractory=min(given.refractory, 1))
-
-
-def _tile(B: int, width: int, events: bool) -> tuple[tuple[int, int], dict[str, int | bool]]:
-    """The grid over samples and neurons, and how a program is cut: one sample and one warp where events are gathered."""
+def _tile(B: int, width: int, events: bool) -> tuple[tuple[int, int], dict[str, int]]:
+    """The grid over samples and neurons, and how a program is cut: one sample where events are gathered."""
     columns = block(width)
     samples = 1 if events else TILE // columns
     return (triton.cdiv(B, samples), triton.cdiv(width, columns)), {
         "EVERY": CHECKPOINT, "K": event_linear.TOGETHER, "BLOCK_B": samples, "BLOCK_N": columns,
-        "num_warps": 1 if events else 2, "enable_fp_fusion": False,
     }  # fmt: skip
 
 
 def _variants() -> Iterator[Variant]:
+    adaptive = Switches(synapse=1, adaptation=2, detach_reset=0, refractory=1, mute=1)
     numbers = {"T": "i32", "B": "i32", "N16": "i32", "steps": "i32"}
-    for name, flags in (("LIF", Flags()), ("ALIF, synapse, refractory", Flags(1, 2, 0, 0, 0, 0, 0, 1, 1))):
-        for source in ("fp32 events", "bf16 events", "fp32 currents"):
-            storage = "*" + source.split()[0]
-            events = source.endswith("events")
-            tile = _tile(1, 256, events)[1]
-            warps = int(tile["num_warps"])
-            constants = {n: v for n, v in tile.items() if n.isupper()} | {"flags": flags}
-            inputs = {"indptr": "*i64", "index": "*i32", "weight": storage} if events else {"current": storage}
-            common = inputs | {"params": "*fp32", "state": "*fp32", "lengths": "*i64", "bits": "*u8"} | numbers
-            common |= {"checkpoints": "*fp32"}
-            yield Variant(
-                f"lif forward, {name}, {source}", gpu_forward.forward,
-                common | {"spikes": storage, "last": "*fp32"}, constants, warps,
-            )  # fmt: skip
-            yield Variant(
-                f"lif backward, {name}, {source}", gpu_backward.backward,
-                common
-                | {"grad_spikes": storage, "grad_current": "*fp32" if events else storage, "scratch": "*fp32"}
-                | {n: "*fp32" for n in ("grad_last", "grad_params", "grad_state")}
-                | {n: "fp64" for n in ("n0", "n1", "n2", "n3")},
-                constants | {"kind": "fast_sigmoid"}, warps, scratch="scratch",
-            )  # fmt: skip
+    state = {n: "*fp32" for n in ("neuron", "state", "checkpoints")} | {"lengths": "*i64", "bits": "*u8"}
+    for name, flags, storage, events in (
+        ("LIF", Switches(), "fp32", True),
+        ("LIF", Switches(), "bf16", True),
+        ("LIF", Switches(), "fp32", False),
+        ("everything", adaptive, "fp32", True),
+        ("everything", adaptive, "fp32", False),
+    ):
+        pointer = "*" + storage
+        source = {"indptr": "*i64", "index": "*i32", "weight": pointer} if events else {"current": pointer}
+        types = numbers | state | source
+        constants = {"flags": flags, **_tile(1, 256, events)[1]}
+        label = f"{name}, {storage} {'events' if events else 'currents'}"
+        yield Variant(
+            f"lif forward: {label}", gpu_forward.forward, types | {"spikes": pointer, "last": "*fp32"}, constants
+        )
+        types = types | {"grad_spikes": pointer, "grad_current": "*fp32" if events else pointer}
+        types |= {n: "*fp32" for n in ("scratch", "grad_last", "grad_params", "grad_state")}
+        types |= {n: "fp64" for n in ("n0", "n1", "n2", "n3")}
+        constants = {"kind": "fast_sigmoid", **constants}
+        yield Variant(f"lif backward: {label}", gpu_backward.backward, types, constants, "scratch")
 
 
 AOT = list(_variants())

@@ -8,9 +8,9 @@ With G the adjoint of what a step returned and g that of what it was given, from
     i  = c i' + k I                  g_i' = c (G_i + g_drive),  g_I = k (G_i + g_drive)
     w  = b w' + p u* + q z*          g_w' = b G_w + what the drive or the threshold took from w'
 
-and each parameter gets the sum over time of its factor times these. A chunk of EVERY steps is first run forward from its
-checkpoint, with the spikes read from their bits and the state of each step left in a scratch of the program's own, then
-backward. The scratch is written and read by the same program, with a barrier between.
+and each parameter gets the sum over time of its factor times these. A chunk of EVERY steps is first run forward from
+its checkpoint, with the spikes read from their bits and the state before each step left in a scratch of the program's
+own, then backward. The scratch is written and read by the same program, with a barrier between.
 """
 
 from __future__ import annotations
@@ -53,14 +53,14 @@ def spikes_of(bits, row, first, N, column, inside, dtype: tl.constexpr):  # type
     do_not_specialize_on_alignment=["indptr", "index", "value", "lengths"],
 )
 def backward(  # type: ignore[no-untyped-def]
-    grad_spikes, grad_membrane, grad_last, current, indptr, index, value, weight, params, state, lengths, bits,
+    grad_spikes, grad_membrane, grad_last, current, indptr, index, value, weight, neuron, state, lengths, bits,
     checkpoints, scratch, grad_current, grad_params, grad_state,
     T, B, N16, steps, n0: tl.float64, n1: tl.float64, n2: tl.float64, n3: tl.float64,
     kind: tl.constexpr, flags: tl.constexpr, EVERY: tl.constexpr, K: tl.constexpr, BLOCK_B: tl.constexpr,
     BLOCK_N: tl.constexpr,
 ):  # fmt: skip
     """Gradients of currents and initial state of a tile, and its share (10, N) of those of the parameters."""
-    dtype: tl.constexpr = params.dtype.element_ty
+    dtype: tl.constexpr = neuron.dtype.element_ty
     SAVED: tl.constexpr = 1 + (flags.synapse > 0) + (flags.adaptation > 0) + (flags.refractory > 0)
     SLOTS: tl.constexpr = SAVED + (current is None)
     LOOKS_BACK: tl.constexpr = flags.reset_next or flags.adapt_previous
@@ -69,7 +69,7 @@ def backward(  # type: ignore[no-untyped-def]
     column = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
     inside = (sample < B)[:, None] & (column < N)[None, :]
     length = tl.load(lengths + sample, sample < B, 0)[:, None]
-    a, s, theta, c, k, b, p, q, r, bias = parameters(params, column, N)
+    a, s, theta, c, k, b, p, q, r, bias = parameters(neuron, column, N)
     h0 = tl.full((), n0, dtype)
     h1 = tl.full((), n1, dtype)
     h2 = tl.full((), n2, dtype)

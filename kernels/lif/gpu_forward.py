@@ -7,10 +7,26 @@ recurrence, which the backward pass runs again.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import triton
 import triton.language as tl
 
 from spiking.kernels.event_linear.gpu import gather
+
+
+class Switches(NamedTuple):
+    """What a kernel is compiled for: `Flags` of rule.py as a tuple, which Triton can write into its cache."""
+
+    synapse: int = 0
+    adaptation: int = 0
+    adapt_previous: int = 0
+    reset: int = 0
+    reset_next: int = 0
+    detach_reset: int = 1
+    inclusive: int = 0
+    refractory: int = 0  # 1 for any number of steps, which is an argument of the kernel
+    mute: int = 0
 
 
 @triton.jit
@@ -68,9 +84,9 @@ def settle(u, w, z, rest, u_hat, z_new, theta_t, b, p, q, steps, flags: tl.const
 
 
 @triton.jit
-def parameters(params, column, N):  # type: ignore[no-untyped-def]
+def parameters(neuron, column, N):
     """The ten rows of rule.py for a block of neurons, each (1, BLOCK_N)."""
-    at = params + column
+    at = neuron + column
     inside = column < N
     return (
         tl.load(at, inside, 0.0)[None, :],
@@ -121,19 +137,19 @@ def store_state(at, u, i, w, rest, plane, inside, flags: tl.constexpr):  # type:
     do_not_specialize_on_alignment=["indptr", "index", "value", "lengths"],
 )
 def forward(  # type: ignore[no-untyped-def]
-    current, indptr, index, value, weight, params, state, lengths, spikes, membrane, last, bits, checkpoints,
+    current, indptr, index, value, weight, neuron, state, lengths, spikes, membrane, last, bits, checkpoints,
     T, B, N16, steps,
     flags: tl.constexpr, EVERY: tl.constexpr, K: tl.constexpr, BLOCK_B: tl.constexpr, BLOCK_N: tl.constexpr,
 ):  # fmt: skip
     """Spikes, membrane trace, last state, bits and checkpoints of a tile; outputs that are None are left out."""
-    dtype: tl.constexpr = params.dtype.element_ty
+    dtype: tl.constexpr = neuron.dtype.element_ty
     SAVED: tl.constexpr = 1 + (flags.synapse > 0) + (flags.adaptation > 0) + (flags.refractory > 0)
     N = N16 * 16
     sample = tl.program_id(0) * BLOCK_B + tl.arange(0, BLOCK_B).to(tl.int64)
     column = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
     inside = (sample < B)[:, None] & (column < N)[None, :]
     length = tl.load(lengths + sample, sample < B, 0)[:, None]
-    a, s, theta, c, k, b, p, q, r, bias = parameters(params, column, N)
+    a, s, theta, c, k, b, p, q, r, bias = parameters(neuron, column, N)
 
     plane = B.to(tl.int64) * N
     home = sample[:, None] * N + column[None, :]

@@ -12,7 +12,7 @@ ROOT = tl.constexpr(math.sqrt(2 * math.pi))
 
 
 @triton.jit
-def _gauss(x, mean, sigma):  # type: ignore[no-untyped-def]
+def _gauss(x, mean, sigma):
     away = x - mean
     return tl.exp(-(away * away) / (2 * sigma * sigma)) / (sigma * ROOT)
 
