@@ -36,8 +36,9 @@ def learning_curve(rows: Sequence[Mapping[str, float]], levels: Mapping[str, flo
             for k, run in enumerate(runs):
                 points = [(row["epoch"], factor * row[key]) for row in run if key in row]
                 if points:
-                    style = {"marker": "o", "markersize": 3} if len(points) < 30 else {}
-                    axes.plot(*zip(*points, strict=True), color=colour, label=name if k == 0 else None, **style)
+                    dot = "o" if len(points) < 30 else ""
+                    label = name if k == 0 else None
+                    axes.plot(*zip(*points, strict=True), color=colour, label=label, marker=dot, markersize=3)
         if kind == "loss" and runs:
             axes.set_ylim(bottom=0)
     colours = (GREEN, GREY, "#9970ab")

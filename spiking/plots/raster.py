@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 from spiking.events import Events
-from spiking.plots.style import BLUE, GREY, RED, figure, quiet
+from spiking.plots.style import BLUE, GREY, INK, RED, figure, quiet
 
 Array = np.ndarray[Any, Any]
+ROWS = 300
+SPIKES = LinearSegmentedColormap.from_list("spikes", [BLUE, "white", INK])
 
 
 def raster(
@@ -21,10 +24,10 @@ def raster(
     classes: Sequence[str] = (),
     label: int | None = None,
 ) -> Figure:
-    """One recording as dots in time, from the input to the readout.
+    """One recording in time, from the input to the readout.
 
     Arguments:
-        events: (T, 1, N); with a sensor, its two polarities are told apart by colour.
+        events: (T, 1, N); with a sensor, polarity 0 is drawn in blue.
         layers: spikes of each hidden layer, (T, N) or (T, ...), tensors or arrays.
         output: (T, classes) readout membrane.
         classes: names of the classes.
@@ -45,29 +48,32 @@ def raster(
     axes = chart.subplots(panels, 1, sharex=True, squeeze=False)[:, 0]
     for panel in axes:
         quiet(panel)
-    channel = events.index.cpu().numpy()
-    when = events.rows().cpu().numpy() * events.dt
-    colour: Any = BLUE
+    signed = np.zeros((T, N), dtype=np.float32)
+    np.add.at(signed, (events.rows().cpu().numpy(), events.index.cpu().numpy()), 1)
     if events.sensor is not None and events.sensor[2] == 2:
-        colour = np.where(channel < N // 2, BLUE, RED)
-    _dots(axes[0], when, channel, colour, N, f"input\n{N} channels")
+        signed[:, : N // 2] *= -1
+    _image(axes[0], signed, events.dt, f"input\n{N} channels")
     for k, train in enumerate(trains):
-        step, neuron = train.nonzero()
-        _dots(axes[1 + k], step * events.dt, neuron, "black", train.shape[1], f"layer {k + 1}\n{train.shape[1]} neurons")
+        _image(axes[1 + k], train, events.dt, f"layer {k + 1}\n{train.shape[1]} neurons")
     if output is not None:
         _readout(axes[-1], np.asarray(output), events.dt, classes, label)
     axes[-1].set_xlabel("time (ms)")
-    axes[-1].set_xlim(-0.01 * T * events.dt, T * events.dt)
+    axes[-1].set_xlim(0, T * events.dt)
     return chart
 
 
-def _dots(axes: Any, when: Array, who: Array, colour: Any, count: int, name: str) -> None:
-    # a dot covers about one of the panel's rows, and fades where there are more events than rows can show
-    size = float(np.clip(250 / max(count, 1), 0.4, 12))
-    axes.scatter(when, who, s=size, c=colour, linewidths=0, alpha=0.9 if who.size < 3000 else 0.6, rasterized=True)
-    axes.set_ylim(-0.5 - 0.01 * count, count - 0.5 + 0.01 * count)
+def _image(axes: Any, train: Array, dt: float, name: str) -> None:
+    """(T, N) spikes as an image, a row for each neuron, or for a few where there are more than rows to see."""
+    T, N = train.shape
+    group = -(-N // ROWS)
+    rows = np.pad(train, ((0, 0), (0, -N % group))).reshape(T, -1, group).sum(2).T
+    high = max(1.0, float(np.percentile(np.abs(rows[rows != 0]), 90)) if rows.any() else 1.0)
+    extent = (0, T * dt, -0.5, rows.shape[0] * group - 0.5)
+    axes.imshow(
+        rows, aspect="auto", origin="lower", interpolation="nearest", cmap=SPIKES, vmin=-high, vmax=high, extent=extent
+    )
     axes.set_ylabel(name)
-    axes.set_yticks([0, count - 1])
+    axes.set_yticks([0, N - 1])
 
 
 def _readout(axes: Any, output: Array, dt: float, classes: Sequence[str], label: int | None) -> None:
@@ -80,11 +86,13 @@ def _readout(axes: Any, output: Array, dt: float, classes: Sequence[str], label:
         elif c == final:
             style = {"color": RED, "linewidth": 2.2, "zorder": 2, "label": f"{name} (highest)"}
         else:
-            style = {"color": GREY, "linewidth": 0.7, "alpha": 0.6, "label": "others" if c == _first(label, final) else None}
+            name = "others" if c == _first(label, final) else None
+            style = {"color": GREY, "linewidth": 0.7, "alpha": 0.6, "label": name}
         axes.plot(steps, output[:, c], **style)
     axes.set_ylabel("readout\nmembrane")
     axes.legend(frameon=False, fontsize=8, loc="upper left")
 
 
 def _first(*taken: int | None) -> int:
+    """The first class that is none of these, which stands for all others in the legend."""
     return next(c for c in range(len(taken) + 1) if c not in taken)

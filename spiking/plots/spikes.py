@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,7 +20,8 @@ def rates(layers: Sequence[Any]) -> Figure:
         layers: of each layer, (N,) mean rates in Hz.
     """
     chart = figure(max(2.8 * len(layers), 4), 2.8)
-    for k, (axes, layer) in enumerate(zip(chart.subplots(1, max(len(layers), 1), squeeze=False)[0], layers, strict=False)):
+    panels = chart.subplots(1, max(len(layers), 1), squeeze=False)[0]
+    for k, (axes, layer) in enumerate(zip(panels, layers, strict=False)):
         hz = np.asarray(layer)
         quiet(axes).hist(hz, bins=30, range=(0, max(float(hz.max(initial=0)), 1.0)), color=BLUE)
         mean, silent = float(hz.mean()) if hz.size else 0.0, int((hz < 0.01).sum())
@@ -48,7 +50,7 @@ def event_image(events: Events, parts: int = 3, title: str = "") -> Figure:
     width, height, polarities = events.sensor
     edges = np.linspace(0, T, parts + 1).round().astype(int)
     frames = []
-    for start, stop in zip(edges[:-1], edges[1:], strict=True):
+    for start, stop in itertools.pairwise(edges):
         count = events[int(start) : int(stop)].counts()[0].cpu().numpy().reshape(polarities, height, width)
         frames.append(count[-1] - count[0] if polarities > 1 else count[0])
     high = max(1.0, max(float(np.percentile(np.abs(frame), 99.5)) for frame in frames))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-BLUE, ORANGE, GREEN, RED, GREY = "#2166ac", "#e08214", "#1b7837", "#b2182b", "#707070"
+BLUE, ORANGE, GREEN, RED, GREY, INK = "#2166ac", "#e08214", "#1b7837", "#b2182b", "#707070", "#101010"
 
 
 def figure(width: float, height: float) -> Figure:

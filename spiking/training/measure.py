@@ -47,7 +47,8 @@ def measure(model: Classifier, loader: Loader, device: torch.device | str = "cpu
         device: where to compute.
     """
     model = model.to(device).eval()
-    labels, predictions, rates = [], [], []
+    labels, predictions = [], []
+    rates: list[Tensor] = []
     loss = spikes = synops = seconds = 0.0
     counts = hasattr(model.network, "synops")
     for events, target in loader:
@@ -61,7 +62,8 @@ def measure(model: Classifier, loader: Loader, device: torch.device | str = "cpu
         spikes += sum(float(s.sum()) for s in sums)
         seconds += float(events.lengths.sum()) * events.dt / 1000
         if counts:
-            synops += float(model.network.synops(events).sum())  # type: ignore[union-attr, operator]
+            done = model.network.synops(events, fired)  # type: ignore[union-attr, operator]
+            synops += sum(float(layer.sum()) for layer in done.values())
     n = len(loader.store)
     return Measurement(
         torch.cat(labels), torch.cat(predictions), loss / n, spikes / n, synops / n if counts else None,

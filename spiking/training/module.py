@@ -79,7 +79,7 @@ class Classifier(pl.LightningModule):
         assert isinstance(self.name, str)
         self.network = build_network(self.name, self.options, data.train, data.dt)
         if self.initialise and hasattr(self.network, "init_"):
-            self.network.init_(rate=data.rate, dt=data.dt)
+            self.network.init_(rate=data.rate, dt=data.dt)  # type: ignore[operator]
 
     def configure_model(self) -> None:
         """Lightning's moment for it: the data are there, the checkpoint's weights not yet."""

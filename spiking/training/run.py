@@ -6,8 +6,10 @@ Without validation recordings the last checkpoint is measured. Every epoch ends 
 
 from __future__ import annotations
 
+import copy
 import logging
 import signal
+import time
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +18,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from spiking import plots
@@ -65,6 +68,8 @@ def run(
     callbacks = [*(own if isinstance(own, list) else [own]), history, keep]
     place = trainer.get("default_root_dir") or folder
     lightning = pl.Trainer(**{**trainer, "callbacks": callbacks, "default_root_dir": place})
+    if isinstance(lightning.accelerator, CPUAccelerator):
+        _compile(model, data)
     interrupted = _fit(lightning, model, data, str(last) if resume and last.is_file() else None)
     if not lightning.is_global_zero:
         return Outcome({}, interrupted, reports=False)
@@ -74,6 +79,18 @@ def run(
         if interrupted:
             signal.signal(signal.SIGINT, signal.default_int_handler)
     return Outcome(metrics, interrupted)
+
+
+def _compile(model: Classifier, data: EventData) -> None:
+    """Run one batch through a copy of the network, so that no epoch's time has the compiler's in it."""
+    probe = copy.deepcopy(model)
+    start = time.perf_counter()
+    events, labels = next(iter(data.train_dataloader()))
+    logits, _ = probe(events)
+    torch.nn.functional.cross_entropy(logits, labels).backward()
+    took = time.perf_counter() - start
+    if took > 5:
+        print(f"compiled the kernels in {took:.0f} s; they are kept for the next run", flush=True)
 
 
 def _fit(trainer: pl.Trainer, model: Classifier, data: EventData, checkpoint: str | None) -> bool:

@@ -1,0 +1,124 @@
+"""What this machine has, which backend runs which op, and compiling the CPU kernels before they are needed."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Callable
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+
+import numba
+import torch
+
+from spiking import __version__
+
+OPS = ("event_linear", "lif")
+NEEDED = ("torch", "numba", "triton", "numpy", "lightning", "h5py", "scikit-learn", "snntorch", "tonic")
+PEERS = ("spikingjelly", "norse", "sinabs", "nest-simulator", "transformers")
+
+
+def report() -> str:
+    """Versions, devices, backends, threads and folders, a line each."""
+    machine = f"{platform.system()} {platform.machine()}"
+    lines = [f"spiking       {__version__}, Python {platform.python_version()}, {machine}"]
+    lines += [f"{name:<14}{_version(name)}" for name in NEEDED]
+    lines.append("")
+    lines.append(f"cpu           {os.cpu_count()} cores, torch uses {torch.get_num_threads()}, {_numba()}")
+    lines += _devices()
+    backends = _backends()
+    lines += [f"{op:<14}{', '.join(backends)}" for op in OPS]
+    lines.append("")
+    lines += [f"{name:<14}{_writable(folder)}" for name, folder in _folders().items()]
+    lines.append(f"optional      {', '.join(f'{name} {_version(name)}' for name in PEERS)}")
+    return "\n".join(lines)
+
+
+def warm(say: Callable[[str], None] = print) -> None:
+    """Compile the Numba kernels of layers and data, which are kept on disk.
+
+    Arguments:
+        say: is told what is compiled and how long it took.
+    """
+    from spiking import readout
+    from spiking.datasets import Augment, EventStore
+    from spiking.networks import SpikingMLP
+    from spiking.neurons import NEURONS
+
+    def timed(name: str, work: Callable[[], object]) -> None:
+        start = time.perf_counter()
+        work()
+        say(f"{name:<24}{time.perf_counter() - start:6.1f} s")
+
+    start = torch.arange(0, 33, 4)
+    store = EventStore.from_arrays(
+        (torch.arange(32) % 18).numpy(), (torch.arange(32) % 4 * 900).numpy(), start.numpy(), [0, 1] * 4,
+        sensor=(3, 3, 2), duration=4000,
+    )  # fmt: skip
+    timed("binning, augmentation", lambda: next(iter(store.loader(8, dt=1.0, steps=4, augment=Augment(shift=1)))))
+    timed("counts", lambda: store.counts(2))
+    events, labels = store.batch(range(8), dt=1.0, steps=4)
+
+    def learn(neuron: str) -> None:
+        net = SpikingMLP([18, 8, 2], neuron=neuron, dt=1.0)
+        out, _ = net(events)
+        torch.nn.functional.cross_entropy(readout.max(out, events.lengths), labels).backward()
+
+    for neuron in (name for name in NEURONS if name != "li"):
+        timed(f"neuron {neuron}", lambda neuron=neuron: learn(neuron))  # type: ignore[misc]
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _numba() -> str:
+    @numba.njit(parallel=True)
+    def touch(n: int) -> int:
+        total = 0
+        for i in numba.prange(n):
+            total += i
+        return total
+
+    touch(4)
+    return f"numba {numba.get_num_threads()} threads on {numba.threading_layer()}"
+
+
+def _devices() -> list[str]:
+    if not torch.cuda.is_available():
+        return ["gpu           none that torch can use"]
+    kind = "ROCm" if torch.version.hip else "CUDA"
+    found = []
+    for k in range(torch.cuda.device_count()):
+        about = torch.cuda.get_device_properties(k)
+        found.append(f"gpu {k:<10}{about.name}, {about.total_memory / 2**30:.0f} GiB, {kind}")
+    return found
+
+
+def _backends() -> list[str]:
+    found = ["reference (any device)", "numba (CPU)"]
+    if find_spec("triton") is None:
+        return [*found, "no triton: it isn't installed"]
+    return [*found, "triton (GPU)" if torch.cuda.is_available() else "triton (waits for a GPU)"]
+
+
+def _folders() -> dict[str, Path]:
+    data = os.environ.get("SPIKING_CACHE")
+    kernels = os.environ.get("NUMBA_CACHE_DIR")
+    return {
+        "data cache": Path(data) if data else Path.home() / ".cache" / "spiking" / "datasets",
+        "kernel cache": Path(kernels) if kernels else Path(__file__).parent / "kernels",
+    }
+
+
+def _writable(folder: Path) -> str:
+    there = folder
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    fine = os.access(there, os.W_OK | os.X_OK)
+    return f"{folder} ({'writable' if fine else 'can NOT be written'})"
