@@ -1,62 +1,54 @@
 """y = x W event by event on CPUs, in Numba; op.py gives the equation.
 
-Rows are cut into shares and columns into blocks by the sizes alone, so any number of threads gives the same bits. A task
-of the weight gradient owns its block of columns; shares have gradients of their own, added up in a fixed order.
+Rows are cut into shares and columns into blocks by the sizes alone, so any number of threads gives the same bits. A
+task of the weight gradient owns its block of columns; shares have gradients of their own, added up in a fixed order.
 """
 
 from __future__ import annotations
 
 from functools import reduce
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor
 
-from spiking.kernels.jit import jit, match_threads
+from spiking.kernels.jit import jit, spread
 
 BLOCK = 128
 TASKS = 16
 
 
-@jit()
-def at(base, stride, row):  # type: ignore[no-untyped-def]
-    """Place of a row in a flat array; unsigned, so that no index is tested for being negative."""
-    return np.uint64(base + row * stride)
-
-
-@jit()
-def gather(x, k, weight, base, stride, index, value, first, last):  # type: ignore[no-untyped-def]
-    """x[k] += the sum of value * weight[base + index * stride :] over the events from first to last."""
-    n = np.uint64(x.shape[1])
+@jit
+def gather(x, place, n, weight, base, stride, index, value, first, last):  # type: ignore[no-untyped-def]
+    """x[place :][:n] += the sum of value * weight[base + index * stride :] over the events from first to last."""
+    o, n = np.uint64(place), np.uint64(n)
     e = first
     if value.size:
         while e < last:
-            a, v = at(base, stride, index[e]), value[e]
+            a, v = np.uint64(base + index[e] * stride), value[e]
             for j in range(n):
-                x[k, j] += v * weight[a + j]
+                x[o + j] += v * weight[a + j]
             e += 1
         return
     while e + 4 <= last:  # four rows a pass: x is read and written a quarter as often
-        a, b = at(base, stride, index[e]), at(base, stride, index[e + 1])
-        c, d = at(base, stride, index[e + 2]), at(base, stride, index[e + 3])
+        a, b = np.uint64(base + index[e] * stride), np.uint64(base + index[e + 1] * stride)
+        c, d = np.uint64(base + index[e + 2] * stride), np.uint64(base + index[e + 3] * stride)
         for j in range(n):
-            x[k, j] += (weight[a + j] + weight[b + j]) + (weight[c + j] + weight[d + j])
+            x[o + j] += (weight[a + j] + weight[b + j]) + (weight[c + j] + weight[d + j])
         e += 4
     while e < last:
-        a = at(base, stride, index[e])
+        a = np.uint64(base + index[e] * stride)
         for j in range(n):
-            x[k, j] += weight[a + j]
+            x[o + j] += weight[a + j]
         e += 1
 
 
-@jit()
+@jit
 def scatter(source, place, grad, index, value, first, last):  # type: ignore[no-untyped-def]
     """grad[index] += value * source[place :] for each event from first to last."""
-    n = np.uint64(grad.shape[1])
-    o = np.uint64(place)
+    o, n = np.uint64(place), np.uint64(grad.shape[1])
     for e in range(first, last):
-        row = index[e]
+        row = np.uint64(index[e])
         if value.size:
             v = value[e]
             for j in range(n):
@@ -66,69 +58,61 @@ def scatter(source, place, grad, index, value, first, last):  # type: ignore[no-
                 grad[row, j] += source[o + j]
 
 
-@jit(parallel=True)
-def _forward(indptr, index, value, weight, out):  # type: ignore[no-untyped-def]
+@jit
+def _forward_task(share, shares, indptr, index, value, weight, out):  # type: ignore[no-untyped-def]
     rows, N = out.shape
-    flat = weight.ravel()
-    shares = min(rows, 4 * TASKS)
-    for share in numba.prange(shares):
-        for row in range(share * rows // shares, (share + 1) * rows // shares):
-            for j in range(N):
-                out[row, j] = 0
-            gather(out, row, flat, 0, N, index, value, indptr[row], indptr[row + 1])
+    flat, product = weight.ravel(), out.ravel()
+    for row in range(share * rows // shares, (share + 1) * rows // shares):
+        for j in range(N):
+            product[row * N + j] = 0
+        gather(product, row * N, N, flat, 0, N, index, value, indptr[row], indptr[row + 1])
 
 
-@jit(parallel=True)
-def _backward(indptr, index, value, grad, shares, out):  # type: ignore[no-untyped-def]
+@jit
+def _backward_task(task, shares, indptr, index, value, grad, out):  # type: ignore[no-untyped-def]
     rows = indptr.size - 1
     _, inputs, N = out.shape
     flat = grad.ravel()
-    blocks = (N + BLOCK - 1) // BLOCK
-    for task in numba.prange(blocks * shares):
-        share, lo = task % shares, task // shares * BLOCK
-        n = min(BLOCK, N - lo)
-        dw = np.zeros((inputs, n), out.dtype)
-        for row in range(share * rows // shares, (share + 1) * rows // shares):
-            scatter(flat, row * N + lo, dw, index, value, indptr[row], indptr[row + 1])
-        for i in range(inputs):
-            for j in range(n):
-                out[share, i, lo + j] = dw[i, j]
+    share, lo = task % shares, task // shares * BLOCK
+    n = min(BLOCK, N - lo)
+    dw = np.zeros((inputs, n), out.dtype)
+    for row in range(share * rows // shares, (share + 1) * rows // shares):
+        scatter(flat, row * N + lo, dw, index, value, indptr[row], indptr[row + 1])
+    for i in range(inputs):
+        for j in range(n):
+            out[share, i, lo + j] = dw[i, j]
 
 
-@jit(parallel=True)
-def _count(x, count, ones):  # type: ignore[no-untyped-def]
+@jit
+def _count_task(share, shares, x, count, others):  # type: ignore[no-untyped-def]
     rows, channels = x.shape
-    shares = min(rows, 4 * TASKS)
-    for share in numba.prange(shares):
-        odd = 0
-        for row in range(share * rows // shares, (share + 1) * rows // shares):
-            n = 0
-            for j in range(channels):
-                n += x[row, j] != 0
-                odd += (x[row, j] != 0) & (x[row, j] != 1)
-            count[row] = n
-        ones[share] = odd
+    other = 0
+    for row in range(share * rows // shares, (share + 1) * rows // shares):
+        n = 0
+        for j in range(channels):
+            n += x[row, j] != 0
+            other += (x[row, j] != 0) & (x[row, j] != 1)
+        count[row] = n
+    others[share] = other
 
 
-@jit(parallel=True)
-def _fill(x, indptr, index, value):  # type: ignore[no-untyped-def]
+@jit
+def _fill_task(share, shares, x, indptr, index, value):  # type: ignore[no-untyped-def]
     rows, channels = x.shape
-    shares = min(rows, 4 * TASKS)
-    for share in numba.prange(shares):
-        for row in range(share * rows // shares, (share + 1) * rows // shares):
-            e = indptr[row]
-            for first in range(0, channels, 16):
-                last = min(first + 16, channels)
-                hits = 0
+    for row in range(share * rows // shares, (share + 1) * rows // shares):
+        e = indptr[row]
+        for first in range(0, channels, 16):
+            last = min(first + 16, channels)
+            hits = 0
+            for j in range(first, last):
+                hits += x[row, j] != 0
+            if hits:
                 for j in range(first, last):
-                    hits += x[row, j] != 0
-                if hits:
-                    for j in range(first, last):
-                        if x[row, j] != 0:
-                            index[e] = j
-                            if value.size:
-                                value[e] = x[row, j]
-                            e += 1
+                    if x[row, j] != 0:
+                        index[e] = j
+                        if value.size:
+                            value[e] = x[row, j]
+                        e += 1
 
 
 def compress(x: Tensor, limit: float) -> tuple[Tensor, Tensor, Tensor] | None:
@@ -138,39 +122,38 @@ def compress(x: Tensor, limit: float) -> tuple[Tensor, Tensor, Tensor] | None:
         indptr (rows + 1,), index (nnz,), value (nnz,), or (0,) where every event counts 1.
     """
     rows = x.shape[0]
+    shares = min(rows, TASKS)
     dense = x.detach().contiguous().numpy()
     indptr = torch.zeros(rows + 1, dtype=torch.int64)
-    ones = np.zeros(4 * TASKS, np.int64)
-    match_threads()
-    _count(dense, indptr[1:].numpy(), ones)
+    others = np.zeros(shares, np.int64)
+    spread(_count_task, shares, shares, dense, indptr[1:].numpy(), others)
     torch.cumsum(indptr, 0, out=indptr)
     nnz = int(indptr[-1])
     if nnz > limit * x.numel():
         return None
     index = torch.empty(nnz, dtype=torch.int32)
-    value = x.new_empty(nnz if ones.any() else 0)
-    _fill(dense, indptr.numpy(), index.numpy(), value.numpy())
+    value = x.new_empty(nnz if others.any() else 0)
+    spread(_fill_task, shares, shares, dense, indptr.numpy(), index.numpy(), value.numpy())
     return indptr, index, value
 
 
 def forward(indptr: Tensor, index: Tensor, value: Tensor | None, weight: Tensor, rows: int) -> Tensor:
     """The product of `rows` rows of events with a matrix (in, out): (rows, out)."""
     out = weight.new_empty(rows, weight.shape[1])
-    match_threads()
-    _forward(indptr.numpy(), index.numpy(), _value(value, weight), weight.detach().contiguous().numpy(), out.numpy())
+    shares = min(rows, TASKS)
+    given = indptr.numpy(), index.numpy(), _value(value, weight), weight.detach().contiguous().numpy()
+    spread(_forward_task, shares, shares, *given, out.numpy())
     return out
 
 
 def backward(indptr: Tensor, index: Tensor, value: Tensor | None, grad: Tensor, inputs: int) -> Tensor:
     """The gradient of the matrix, (inputs, out), from that of the product, (rows, out)."""
     N = grad.shape[1]
-    blocks = max(1, -(-N // BLOCK))
-    shares = max(1, min(TASKS // blocks, 1 + index.numel() // (4 * max(inputs, 1))))
+    blocks = -(-N // BLOCK)
+    shares = max(1, min(TASKS // max(blocks, 1), 1 + index.numel() // (4 * max(inputs, 1))))
     out = grad.new_empty(shares, inputs, N)
-    match_threads()
-    _backward(
-        indptr.numpy(), index.numpy(), _value(value, grad), grad.contiguous().numpy(), shares, out.numpy()
-    )
+    given = indptr.numpy(), index.numpy(), _value(value, grad), grad.contiguous().numpy()
+    spread(_backward_task, shares * blocks, shares, *given, out.numpy())
     return reduce(torch.add, out.unbind(0))
 
 

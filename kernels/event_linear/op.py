@@ -1,8 +1,8 @@
 """y[t, b] = sum over the events n of step t in sample b of value * W[n]: spikes times weights, paid per event.
 
 Events carry no gradient; a dense x does, dx = dy W^T, because a silent neuron near its threshold must receive an error.
-A dense x is compressed to its non-zero entries when at most DENSITY of them are; above that a matrix product is cheaper.
-For the backward pass the sparse path keeps the events, not x.
+A dense x is compressed to its non-zero entries when at most DENSITY of them are; above that a matrix product is
+cheaper. For the backward pass the sparse path keeps the events, not x.
 """
 
 from __future__ import annotations
