@@ -56,7 +56,7 @@ def _snntorch(
 ) -> dict[str, Any]:
     if not 0 < beta < 1:
         raise ValueError(f"beta: expected a decay between 0 and 1, got {beta}")
-    # Its reset to zero clears the old membrane potential before it decays, which is a reset at the end of the same step.
+    # Its reset to zero clears the old membrane potential before the decay: a reset at the end of the same step.
     return {
         "tau_mem": -dt / math.log(beta), "threshold": threshold, "input_scale": "one", "reset": reset_mechanism,
         "reset_time": "next" if reset_mechanism == "subtract" else "same",

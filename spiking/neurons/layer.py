@@ -121,6 +121,14 @@ class Layer(nn.Module):
         self._check_euler()
         self.reset_parameters()
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Module.__setattr__ would put a new buffer in the place of the old one, unchecked.
+        bounded = getattr(type(self), name, None)
+        if isinstance(bounded, Bounded):
+            bounded.__set__(self, value)
+        else:
+            super().__setattr__(name, value)
+
     def neuron(self) -> dict[str, Any]:
         """The keyword arguments `tau_mem`, `threshold`, `tau_syn` and `adaptation` of `spiking.kernels.lif`."""
         raise NotImplementedError(f"{type(self).__name__}: define neuron(), the parameters for spiking.kernels.lif")
