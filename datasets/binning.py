@@ -9,6 +9,7 @@ value. Every event before the horizon, steps*dt, is kept; events at or after it 
 from __future__ import annotations
 
 from fractions import Fraction
+from numbers import Real
 from typing import Any
 
 import numba
@@ -27,9 +28,9 @@ def step_length(dt: float) -> Fraction:
     Raises:
         ValueError: if dt isn't a finite number of at least 1e-6 ms.
     """
-    if isinstance(dt, bool) or not isinstance(dt, (int, float)) or not 1e-6 <= dt < 1e12:
+    if isinstance(dt, bool) or not isinstance(dt, Real) or not 1e-6 <= dt < 1e12:
         raise ValueError(f"dt: expected a step in ms of at least 1e-6, got {dt!r}")
-    return Fraction(dt).limit_denominator(1_000_000) * 1000
+    return Fraction(float(dt)).limit_denominator(1_000_000) * 1000
 
 
 def edges(step: Fraction, steps: int) -> Array:

@@ -189,6 +189,18 @@ def _intensity(image: Array, y: float, x: float) -> float:
     return upper + fy * (lower - upper)
 
 
+@jit()
+def _still(stills: Array, y: int, x: int, reach_y: int, reach_x: int) -> bool:
+    """Whether a pixel sees one intensity in all frames and wherever the path takes it."""
+    frames, height, width = stills.shape
+    for k in range(frames):
+        for v in range(max(0, y - reach_y), min(height, y + reach_y + 1)):
+            for u in range(max(0, x - reach_x), min(width, x + reach_x + 1)):
+                if stills[k, v, u] != stills[0, y, x]:
+                    return False
+    return True
+
+
 @jit(parallel=True)
 def _simulate(
     frames: Array, path: Array, numbers: Array, duration: int, states: Array, keys: Array, counts: Array
@@ -197,6 +209,7 @@ def _simulate(
     interval, threshold, mismatch, dark, refractory, leak, noise = numbers
     n, stills, height, width = frames.shape
     channels = 2 * height * width
+    reach_y, reach_x = int(np.ceil(np.abs(path[:, 1]).max())), int(np.ceil(np.abs(path[:, 0]).max()))
     for i in numba.prange(n):
         state, count = states[i], 0
         for y in range(height):
@@ -210,14 +223,16 @@ def _simulate(
                 memory = light + (uniform(state) - 0.5) * threshold
                 awake = 0.0
                 shot = -np.log(1 - uniform(state)) / noise if noise > 0 else np.inf
-                for k in range(1, len(path)):
+                # nothing ever changes here but the leaking memory, which is one straight line
+                stride = len(path) - 1 if _still(frames[i], y, x, reach_y, reach_x) else 1
+                for k in range(stride, len(path), stride):
                     now = _intensity(frames[i, k if stills > 1 else 0], y - path[k, 1], x - path[k, 0])
                     if now != seen:
                         seen = now
                         light = np.log(seen + dark)
-                    s, end = (k - 1) * interval, k * interval
+                    s, end = (k - stride) * interval, k * interval
                     level, after = before, light + drift * end
-                    slope = (after - before) / interval
+                    slope = (after - before) / (end - s)
                     while True:
                         e = min(end, shot)
                         target = level + slope * (e - s)

@@ -97,7 +97,7 @@ def _columns(path: Path) -> dict[str, Array]:
         return dict(zip(header, table.T, strict=True))
     if path.suffix == ".npz":
         # np.load doesn't close a damaged file that it has opened itself
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+        with path.open("rb") as packed, np.load(packed, allow_pickle=False) as archive:
             return {key: archive[key] for key in archive.files}
     with h5py.File(path, "r") as file:
         group: Mapping[str, Any] = file["events"] if isinstance(file.get("events"), h5py.Group) else file

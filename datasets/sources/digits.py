@@ -21,6 +21,7 @@ from spiking.datasets.sources.plan import Plan
 from spiking.datasets.store import EventStore
 
 ABOUT = "1,797 handwritten digits of scikit-learn before a simulated event camera, 34x34x2, 300 ms (embedded)"
+# raise it when the recordings change, so that nobody goes on with cached ones
 VERSION = 1
 SIZE, DIGIT, BLOCKS, TRAIN = 34, 20, 18, 0.8
 

@@ -26,8 +26,9 @@ from spiking.datasets.store import EventStore
 
 ABOUT = "N-MNIST: handwritten digits before a real moving event camera, 34x34x2, 300 ms (files or download)"
 ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz")
-LAYOUT = re.compile(r"(?:^|.*/)(Train|Test)/([0-9])/([^/]+\.bin)$")
+LAYOUT = re.compile(r"(?:^|.*/)(Train|Test)/([^/]+)/([^/.][^/]*\.bin)$")
 DOWNLOAD = 3 << 30
+CLASSES = tuple("0123456789")
 
 
 def plan(root: Path | None, cache: Path, skip_corrupt: bool, progress: bool) -> Plan:
@@ -71,10 +72,14 @@ def _build(sources: list[Path], skip_corrupt: bool, progress: bool) -> EventStor
         places: dict[str, Path] = {}
         for source in sources:
             for name, get in (_folder(source) if source.is_dir() else _archive(source, stack)).items():
+                if name in content:
+                    raise DataError(f"{name}: lies in {places[name]} and again in {source}; keep one of them")
                 content[name], places[name] = get, source
         items = []
         for name in sorted(content, key=lambda n: (n.startswith("Test"), n)):
             split, digit, _ = name.split("/")
+            if digit not in CLASSES:
+                raise DataError(f"{name}: expected Train or Test, a folder for each digit 0 to 9, and its recordings")
             items.append(Item(name, split.lower(), digit, places[name]))
         if not items:
             raise DataError(f"{sources[0].parent}: no recordings below Train/<digit>/ or Test/<digit>/")
@@ -86,7 +91,7 @@ def _build(sources: list[Path], skip_corrupt: bool, progress: bool) -> EventStor
         np.concatenate([[0], np.cumsum(sizes)]),
         np.array([int(item.label) for item in kept]),
         SENSOR,
-        classes=[str(digit) for digit in range(10)],
+        classes=CLASSES,
         name=[item.name for item in kept],
         split=[item.split for item in kept],
     )

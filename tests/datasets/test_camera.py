@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from spiking.datasets import camera, load
+from spiking.datasets import camera
 
 QUIET: dict[str, Any] = {"mismatch": 0.0, "leak": 0.0, "noise": 0.0}
 
@@ -94,11 +94,6 @@ def test_saccades_return_to_where_they_began() -> None:
     assert np.allclose(np.ptp(path, axis=0), [6, 4])
     speed = np.hypot(*np.diff(path, axis=0).T).reshape(3, 100)
     assert (speed[:, 45:55].min(1) > 5 * speed[:, :5].max(1)).all()
-
-
-@pytest.fixture(scope="module")
-def digits(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return load("digits", "all", cache=tmp_path_factory.mktemp("cache"))
 
 
 def test_digits_are_like_real_recordings(digits: Any) -> None:

@@ -157,6 +157,18 @@ def test_missing_nmnist_says_what_was_looked_for_and_how_to_get_it(tmp_path: Pat
         load("nmnist", root=tmp_path, cache=tmp_path / "cache")
 
 
+def test_nmnist_recordings_that_belong_to_no_digit_or_lie_there_twice(tmp_path: Path) -> None:
+    root = nmnist_files(tmp_path / "data")
+    for name in ("one.tar", "two.tar"):
+        with tarfile.open(tmp_path / name, "w") as tar:
+            tar.add(root / "Train", "Train")
+    with pytest.raises(DataError, match=r"Train/0/00000.bin: lies in .*one.tar and again in .*two.tar"):
+        load("nmnist", root=tmp_path, cache=tmp_path / "cache")
+    (root / "Train" / "0").rename(root / "Train" / "ten")
+    with pytest.raises(DataError, match=r"Train/ten/00000.bin: expected Train or Test, a folder for each digit"):
+        load("nmnist", root=root, cache=tmp_path / "cache")
+
+
 def test_nmnist_without_root_is_downloaded_through_tonic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake: Any = types.ModuleType("tonic.datasets")
     fake.NMNIST = lambda save_to, train: nmnist_files(Path(save_to) / "NMNIST") if train else None
