@@ -93,22 +93,6 @@ def test_copies_and_pickles(make: Any) -> None:
     assert "readout.weight" in net.state_dict()
 
 
-def test_learns_which_half_fires() -> None:
-    net = SpikingMLP([20, 16, 2], dt=5.0).init_(50.0)
-    optimiser = torch.optim.Adam(net.parameters(), lr=3e-2)
-    for _ in range(15):
-        labels = torch.randint(0, 2, (32,))
-        rate = torch.full((10, 32, 20), 0.02)
-        rate[:, labels == 0, :10] = 0.2
-        rate[:, labels == 1, 10:] = 0.2
-        x = Events.from_dense(torch.rand(10, 32, 20) < rate, 5.0)
-        score = readout.max(net(x)[0], x.lengths)
-        optimiser.zero_grad()
-        nn.functional.cross_entropy(score, labels).backward()
-        optimiser.step()
-    assert (score.argmax(1) == labels).float().mean() > 0.9
-
-
 def test_dropout_holds_its_mask_over_time() -> None:
     drop = HeldDropout(0.4)
     out = drop(torch.ones(T, 50, 40))

@@ -5,7 +5,10 @@ from __future__ import annotations
 import copy
 import math
 import pickle
+import re
+import runpy
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -333,3 +336,26 @@ def test_bad_inputs() -> None:
         layer(poisson(10.0, 1.0, T, B, IN), lengths=torch.tensor([1, 2, 3]))
     with pytest.raises(ValueError, match=r"state.membrane: expected \(2, 7\)"):
         layer(x[:, :2], layer(x)[1])
+
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_page_on_own_neurons_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (ROOT / "docs" / "own_neuron.md").read_text()
+    assert len(page.splitlines()) <= 45
+    code = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert len(code) == 1
+    exec(compile(code[0], "own_neuron.md", "exec"), {"__name__": "page"})
+    printed = capsys.readouterr().out
+    assert printed.startswith("Tired(20, 16, tau_mem=20 ms, tau_rest=100 ms, effort=0.5") and "tensor([" in printed
+
+
+def test_the_example_of_an_own_neuron_learns() -> None:
+    names = runpy.run_path(str(ROOT / "examples" / "own_neuron.py"))
+    assert names["main"](steps=25) > 0.8
+    layer = names["QIF"](IN, N, dt=2.0)
+    x = poisson(80.0, 2.0, T, B, IN)
+    whole, _ = layer(x)
+    first, state = layer(x[:9])
+    assert torch.equal(whole, torch.cat([first, layer(x[9:], state)[0]])) and whole.sum() > 0
