@@ -109,7 +109,7 @@ def test_event_linear_and_both_gradients(counts):
     weight = torch.randn(301, 75, generator=g)
     exact = torch.einsum("tbi,tbo->io", dense.double(), grad.double())
     for x in (Events.from_dense(dense, dt=1.0).to("cuda"), dense.cuda().requires_grad_()):
-        w = weight.cuda().requires_grad_()
+        w = weight.clone().cuda().requires_grad_()
         y = event_linear(x, w)
         torch.testing.assert_close(y.cpu().double(), dense.double() @ weight.double(), rtol=1e-4, atol=1e-4)
         y.backward(grad.cuda())
