@@ -42,7 +42,7 @@ def parse(name: str, overrides: list[str], defaults: Path, seed: int | None = No
 def save(config: Namespace, path: Path) -> None:
     """Write the resolved configuration, which `parse` takes as defaults."""
     made = parser(path.parent.name, path)
-    path.write_text(made.dump(config, skip_none=False))
+    path.write_text(made.dump(config))
 
 
 def instantiate(config: Namespace) -> tuple[Classifier, EventData, dict[str, Any]]:
@@ -54,7 +54,7 @@ def instantiate(config: Namespace) -> tuple[Classifier, EventData, dict[str, Any
     """
     pl.seed_everything(config.seed, verbose=False)
     try:
-        made = parser("", Path()).instantiate_classes(config)
+        made = parser("", Path()).instantiate(config)
         made.data.setup()
         made.model.build(made.data)
     except ValueError as error:

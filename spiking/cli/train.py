@@ -115,9 +115,9 @@ def _one(preset: str, overrides: list[str], folder: Path, seed: int | None, resu
     if resume and _finished(folder, overrides):
         return Outcome(json.loads((folder / "metrics.json").read_text()), interrupted=False)
     config = parse(preset, overrides, kept if resume else preset_file(preset), seed)
+    model, data, trainer = instantiate(config)
     folder.mkdir(parents=True, exist_ok=True)
     save(config, kept)
-    model, data, trainer = instantiate(config)
     return run(model, data, trainer, folder, resume)
 
 

@@ -86,8 +86,8 @@ def _readout(axes: Any, output: Array, dt: float, classes: Sequence[str], label:
         elif c == final:
             style = {"color": RED, "linewidth": 2.2, "zorder": 2, "label": f"{name} (highest)"}
         else:
-            name = "others" if c == _first(label, final) else None
-            style = {"color": GREY, "linewidth": 0.7, "alpha": 0.6, "label": name}
+            rest = "others" if c == _first(label, final) else None
+            style = {"color": GREY, "linewidth": 0.7, "alpha": 0.6, "label": rest}
         axes.plot(steps, output[:, c], **style)
     axes.set_ylabel("readout\nmembrane")
     axes.legend(frameon=False, fontsize=8, loc="upper left")

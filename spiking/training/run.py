@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import lightning.pytorch as pl
 import torch
+from lightning.pytorch import Trainer
 from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.callbacks import ModelCheckpoint
 
@@ -67,7 +67,7 @@ def run(
     own = trainer.get("callbacks") or []
     callbacks = [*(own if isinstance(own, list) else [own]), history, keep]
     place = trainer.get("default_root_dir") or folder
-    lightning = pl.Trainer(**{**trainer, "callbacks": callbacks, "default_root_dir": place})
+    lightning = Trainer(**{**trainer, "callbacks": callbacks, "default_root_dir": place})
     if isinstance(lightning.accelerator, CPUAccelerator):
         _compile(model, data)
     interrupted = _fit(lightning, model, data, str(last) if resume and last.is_file() else None)
@@ -93,7 +93,7 @@ def _compile(model: Classifier, data: EventData) -> None:
         print(f"compiled the kernels in {took:.0f} s; they are kept for the next run", flush=True)
 
 
-def _fit(trainer: pl.Trainer, model: Classifier, data: EventData, checkpoint: str | None) -> bool:
+def _fit(trainer: Trainer, model: Classifier, data: EventData, checkpoint: str | None) -> bool:
     """Train; True if Ctrl-C ended it (Lightning then leaves by SystemExit, with further Ctrl-C ignored)."""
     with warnings.catch_warnings():
         # Our loader needs no worker processes and tells Lightning its length itself.
