@@ -116,14 +116,15 @@ def test_the_same_inputs_give_the_same_bits():
 
 
 def test_bits_are_little_endian_and_checkpoints_stand_before_their_step():
-    p = build(Case("saved", Flags(synapse=1, refractory=1), T=17, B=1, N=11, fused=False))
+    p = build(Case("saved", Flags(synapse=1, inclusive=1, refractory=1), T=17, B=1, N=11, fused=False))
     out = gpu.forward(
         p.current, None, None, None, None, p.params, p.state, p.lengths, 17, p.flags.as_list(), False, True
     )
     spikes, membrane, _, bits, checkpoints = out
     assert membrane.numel() == 0 and bits.shape == (17, 1, 2) and checkpoints.shape == (2, 3, 1, 11)
-    unpacked = (bits[..., None] >> torch.arange(8)) & 1
-    assert torch.equal(unpacked.view(17, 1, 16)[..., :11].double(), spikes)
+    unpacked = ((bits[..., None] >> torch.arange(8)) & 1).view(17, 1, 16)
+    assert torch.equal(unpacked[..., :11].double(), spikes)
+    assert not unpacked[..., 11:].any()  # the bits of no neuron
     assert torch.equal(checkpoints[0], p.state[[0, 1, 4]])
     before = gpu.forward(
         p.current[:16], None, None, None, None, p.params, p.state, p.lengths - 1, 16, p.flags.as_list(), False, False
