@@ -45,6 +45,7 @@ def _known(name: str) -> str:
     return name
 
 
+@torch.compiler.assume_constant_result
 def resolve(backend: str | None, device: torch.device) -> str:
     """The backend to run: the one asked for, else the one set, else the one of the tensor's device."""
     name = _known(backend or "auto")

@@ -3,35 +3,54 @@
 Tasks run on plain threads, outside Python's global lock, and not on Numba's own: those abort in a forked process or
 when two Python threads enter at once, follow no `torch.set_num_threads`, and compile several times as long.
 
-A kernel's cached code is keyed by the file it stands in. After editing a helper that kernels of another file call,
-delete the __pycache__ folders of `kernels/`, or the old code runs on.
+Numba keys cached code by the file a kernel stands in, and would run old code after a change to a helper in another
+file. So the cache is a folder named after the content of all files with kernels.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import numba
 import torch
 
 
-def jit(function: Callable[..., Any]) -> Callable[..., Any]:
+def jit(function: Callable[..., Any], inline: str = "never") -> Callable[..., Any]:
     """A decorator that compiles a function, and keeps its code where a folder can be written.
 
     No fast-math: a sum in another order or a fused multiply-add moves a membrane across its threshold.
+
+    Arguments:
+        function: what to compile.
+        inline: "always" compiles it into its callers, so that a constant of theirs is one in its loops.
     """
-    options = {"nogil": True, "error_model": "numpy"}
+    options = {"nogil": True, "error_model": "numpy", "inline": inline}
+    root = numba.config.CACHE_DIR
+    numba.config.CACHE_DIR = str(Path(root or Path(__file__).parent / "__pycache__") / f"numba-{_version()}")
     try:
         return numba.njit(function, cache=True, **options)
     except RuntimeError as error:
         if "no locator available" not in str(error):
             raise
         return numba.njit(function, **options)
+    finally:
+        numba.config.CACHE_DIR = root
+
+
+@cache
+def _version() -> str:
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("**/*.py")):
+        if path.name.startswith("cpu") or path.name in ("jit.py", "rule.py"):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def spread(task: Callable[..., Any], tasks: int, *arguments: Any) -> None:

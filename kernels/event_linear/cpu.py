@@ -6,7 +6,7 @@ task of the weight gradient owns its block of columns; shares have gradients of 
 
 from __future__ import annotations
 
-from functools import reduce
+from functools import partial, reduce
 
 import numpy as np
 import torch
@@ -18,10 +18,10 @@ BLOCK = 128
 TASKS = 16
 
 
-@jit
+@partial(jit, inline="always")
 def gather(x, place, n, weight, base, stride, index, value, first, last):  # type: ignore[no-untyped-def]
     """x[place :][:n] += the sum of value * weight[base + index * stride :] over the events from first to last."""
-    o, n = np.uint64(place), np.uint64(n)
+    o = np.uint64(place)
     e = first
     if value.size:
         while e < last:
@@ -43,10 +43,10 @@ def gather(x, place, n, weight, base, stride, index, value, first, last):  # typ
         e += 1
 
 
-@jit
-def scatter(source, place, grad, index, value, first, last):  # type: ignore[no-untyped-def]
+@partial(jit, inline="always")
+def scatter(source, place, n, grad, index, value, first, last):  # type: ignore[no-untyped-def]
     """grad[index] += value * source[place :] for each event from first to last."""
-    o, n = np.uint64(place), np.uint64(grad.shape[1])
+    o = np.uint64(place)
     for e in range(first, last):
         row = np.uint64(index[e])
         if value.size:
@@ -65,7 +65,7 @@ def _forward_task(share, shares, indptr, index, value, weight, out):  # type: ig
     for row in range(share * rows // shares, (share + 1) * rows // shares):
         for j in range(N):
             product[row * N + j] = 0
-        gather(product, row * N, N, flat, 0, N, index, value, indptr[row], indptr[row + 1])
+        gather(product, row * N, np.uint64(N), flat, 0, N, index, value, indptr[row], indptr[row + 1])
 
 
 @jit
@@ -77,7 +77,7 @@ def _backward_task(task, shares, indptr, index, value, grad, out):  # type: igno
     n = min(BLOCK, N - lo)
     dw = np.zeros((inputs, n), out.dtype)
     for row in range(share * rows // shares, (share + 1) * rows // shares):
-        scatter(flat, row * N + lo, dw, index, value, indptr[row], indptr[row + 1])
+        scatter(flat, row * N + lo, np.uint64(n), dw, index, value, indptr[row], indptr[row + 1])
     for i in range(inputs):
         for j in range(n):
             out[share, i, lo + j] = dw[i, j]

@@ -26,6 +26,7 @@ from spiking.kernels.lif.cpu_step import (
     DX,
     GAP,
     HAT,
+    LANES,
     LEVEL,
     SLOPE,
     TAPE,
@@ -60,13 +61,13 @@ def share_of(task, shares, samples, N):  # type: ignore[no-untyped-def]
 @jit
 def columns(weight, inputs, N, lo, n, rows):  # type: ignore[no-untyped-def]
     """Columns of a flat matrix as (flat, first place, stride), copied together if `rows` reads pay for that."""
-    if n == N or rows < 2 * inputs:
+    if rows < 2 * inputs:
         return weight, lo, N
-    block = np.empty(inputs * n, weight.dtype)
+    block = np.zeros(inputs * BLOCK, weight.dtype)
     for i in range(inputs):
         for j in range(n):
-            block[i * n + j] = weight[i * N + lo + j]
-    return block, 0, n
+            block[i * BLOCK + j] = weight[i * N + lo + j]
+    return block, 0, BLOCK
 
 
 @jit
@@ -92,9 +93,12 @@ def drive(flags, current, row, N, lo, n, p, tape, k, weight, base, stride, index
         for j in range(n):
             tape[x + j] = current[o + j] + p[bias + j]
     else:
-        for j in range(n):
+        for j in range(LANES):
             tape[x + j] = p[bias + j]
-        gather(tape, x, n, weight, base, stride, index, value, indptr[row], indptr[row + 1])
+        if stride == BLOCK:
+            gather(tape, x, LANES, weight, base, stride, index, value, indptr[row], indptr[row + 1])
+        else:
+            gather(tape, x, n, weight, base, stride, index, value, indptr[row], indptr[row + 1])
 
 
 @jit
@@ -126,9 +130,9 @@ def forward_task(  # type: ignore[no-untyped-def]
             for k in range(steps):
                 here = (start + k) * samples + b
                 drive(flags, current, here, N, lo, n, p, tape, k, flat, base, stride, index, value, indptr)
-                integrate(flags, p, tape, k, n)
-                fire(flags, tape, k, n)
-                settle(flags, p, tape, k, n)
+                integrate(flags, p, tape, k)
+                fire(flags, tape, k)
+                settle(flags, p, tape, k)
                 put(tape, Z, k + 1, n, spikes, here * N + lo)
                 if membrane.size:
                     put(tape, HAT, k, n, membrane, here * N + lo)
@@ -145,7 +149,7 @@ def forward_task(  # type: ignore[no-untyped-def]
                         bits[j] = 0
             for row in range(STATES):
                 if carried(flags, row):
-                    move(tape, row, steps, 0, n)
+                    move(tape, row, steps, 0)
         for row in range(STATES):
             put(tape, row, 0, n, last, (row * samples + b) * N + lo)
 
@@ -163,7 +167,7 @@ def backward_task(  # type: ignore[no-untyped-def]
     p, tape = block_of(params, N, lo, neurons)
     gap, slope = tape[GAP * DEPTH * BLOCK :], tape[SLOPE * DEPTH * BLOCK :]
     acc, total = np.zeros(ROWS * BLOCK, p.dtype), np.zeros((ROWS, neurons))
-    dw = np.zeros((inputs, neurons), p.dtype)
+    dw = np.zeros((inputs, BLOCK), p.dtype)
     width, rows = (N + 7) // 8, 0
     for row in range(STATES):
         if row != Z and carried(flags, row):
@@ -191,20 +195,20 @@ def backward_task(  # type: ignore[no-untyped-def]
             for k in range(steps):
                 here = (start + k) * samples + b
                 drive(flags, current, here, N, lo, n, p, tape, k, flat, base, stride, index, value, indptr)
-                integrate(flags, p, tape, k, n)
+                integrate(flags, p, tape, k)
                 unpack(bits, here * width + lo // 8, neurons, tape, k + 1)
-                settle(flags, p, tape, k, n)
+                settle(flags, p, tape, k)
             derivative(kind, numbers, gap[: steps * BLOCK], slope)
             for row in range(REFRACTORY):
                 if carried(flags, row):
-                    move(tape, ADJOINT + row, 0, steps, n)
+                    move(tape, ADJOINT + row, 0, steps)
             for k in range(steps - 1, -1, -1):
                 here = (start + k) * samples + b
                 adjoint(flags, p, tape, k, n, grad_spikes, grad_membrane, here * N + lo, acc)
                 if current.size:
                     put(tape, DX, k, n, grad_current, here * N + lo)
                 else:
-                    scatter(tape, at(DX, k), dw, index, value, indptr[here], indptr[here + 1])
+                    scatter(tape, at(DX, k), LANES, dw, index, value, indptr[here], indptr[here + 1])
         for row in range(REFRACTORY):
             put(tape, ADJOINT + row, 0, n, grad_state, (row * samples + b) * N + lo)
         for j in range(neurons):

@@ -1,10 +1,11 @@
 """One step of the integrate-and-fire recurrence for a block of neurons, and its adjoint; op.py has the equations.
 
 The tape of a block is flat, (row, step, neuron): the state before step k stands at k and the one after it at k + 1
-(rows U to REFRACTORY of rule.py), and at k what the step computes: DRIVE = J - w', LEVEL = theta, HAT = u^, GAP = u^ - theta;
-for the way back SLOPE = h(GAP), the adjoints of the state from row ADJOINT on and, where GAP was, DX, that of I. X = I
-has a row of its own only with a synapse. Rows lie a constant distance apart, and places are unsigned: so the compiler
-knows that they don't overlap, tests no index for being negative, and its loops over neurons are vector code.
+(rows U to REFRACTORY of rule.py), and at k what the step computes: DRIVE = J - w', LEVEL = theta, HAT = u^,
+GAP = u^ - theta; for the way back SLOPE = h(GAP), the adjoints of the state from row ADJOINT on and, where GAP was, DX,
+that of I. X = I has a row of its own only with a synapse. Rows lie a constant distance apart, and places are unsigned:
+so the compiler knows that they don't overlap, tests no index for being negative, and its loops over neurons are vector
+code. They run over all LANES; those past the last neuron hold zeros.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from spiking.kernels.jit import jit
 from spiking.kernels.lif.rule import BIAS, REFRACTORY, STATES, THETA, A, B, C, I, K, P, Q, R, S, U, W, Z
 
 BLOCK = 128
+LANES = np.uint64(BLOCK)
 DEPTH = 17  # CHECKPOINT steps and the state after the last
 DRIVE, LEVEL, HAT, GAP, SLOPE, X, ADJOINT = range(STATES, STATES + 7)
 DX = GAP
@@ -52,10 +54,10 @@ def put(tape, row, k, n, flat, place):  # type: ignore[no-untyped-def]
 
 
 @jit
-def move(tape, row, source, target, n):  # type: ignore[no-untyped-def]
+def move(tape, row, source, target):  # type: ignore[no-untyped-def]
     """A row of the tape from one step to another."""
     x, y = at(row, source), at(row, target)
-    for j in range(n):
+    for j in range(LANES):
         tape[y + j] = tape[x + j]
 
 
@@ -91,79 +93,83 @@ def carried(flags, row):  # type: ignore[no-untyped-def]
 
 
 @jit
-def integrate(flags, p, tape, k, n):  # type: ignore[no-untyped-def]
+def integrate(flags, p, tape, k):  # type: ignore[no-untyped-def]
     """Step k from I up to u^ - theta."""
     synapse, adaptation, _, reset, reset_next, _, _, refractory, mute = flags
     u, w, z, rest = at(U, k), at(W, k), at(Z, k), at(REFRACTORY, k)
     drive, level, hat, gap = at(DRIVE, k), at(LEVEL, k), at(HAT, k), at(GAP, k)
     if synapse:
         x, i, i_new, c, gain = at(X, k), at(I, k), at(I, k + 1), of(C), of(K)
-        for j in range(n):
+        for j in range(LANES):
             tape[i_new + j] = p[c + j] * tape[i + j] + p[gain + j] * tape[x + j]
         felt = i_new if synapse == 1 else i
-        for j in range(n):
+        for j in range(LANES):
             tape[drive + j] = tape[felt + j]
     if adaptation == 1:
-        for j in range(n):
+        for j in range(LANES):
             tape[drive + j] -= tape[w + j]
     elif adaptation == 2:
         theta, r = of(THETA), of(R)
-        for j in range(n):
+        for j in range(LANES):
             tape[level + j] = p[theta + j] + p[r + j] * tape[w + j]
     a, s = of(A), of(S)
-    for j in range(n):
-        h = p[a + j] * tape[u + j] + p[s + j] * tape[drive + j]
-        tape[hat + j] = h
-        tape[gap + j] = h - tape[level + j]
-    if reset_next and reset < 2:
-        taken = level if reset == 0 else hat
-        for j in range(n):
-            tape[hat + j] -= tape[taken + j] * tape[z + j]
+    if reset_next and reset == 0:
+        for j in range(LANES):
+            h = p[a + j] * tape[u + j] + p[s + j] * tape[drive + j] - tape[level + j] * tape[z + j]
+            tape[hat + j] = h
+            tape[gap + j] = h - tape[level + j]
+    else:
+        for j in range(LANES):
+            h = p[a + j] * tape[u + j] + p[s + j] * tape[drive + j]
+            tape[hat + j] = h
+            tape[gap + j] = h - tape[level + j]
+    if reset_next and reset == 1:
+        for j in range(LANES):
+            tape[hat + j] -= tape[hat + j] * tape[z + j]
+            tape[gap + j] = tape[hat + j] - tape[level + j]
     if refractory and not mute:
-        for j in range(n):
+        for j in range(LANES):
             tape[hat + j] = tape[u + j] if tape[rest + j] > 0 else tape[hat + j]
-    if reset_next or refractory:
-        for j in range(n):
             tape[gap + j] = tape[hat + j] - tape[level + j]
 
 
 @jit
-def fire(flags, tape, k, n):  # type: ignore[no-untyped-def]
+def fire(flags, tape, k):  # type: ignore[no-untyped-def]
     """z = H(u^ - theta), 0 while refractory."""
     inclusive, refractory = flags[6], flags[7]
     gap, z, rest = at(GAP, k), at(Z, k + 1), at(REFRACTORY, k)
     if inclusive:
-        for j in range(n):
+        for j in range(LANES):
             tape[z + j] = tape[gap + j] >= 0
     else:
-        for j in range(n):
+        for j in range(LANES):
             tape[z + j] = tape[gap + j] > 0
     if refractory:
-        for j in range(n):
+        for j in range(LANES):
             tape[z + j] = tape[z + j] if tape[rest + j] <= 0 else 0
 
 
 @jit
-def settle(flags, p, tape, k, n):  # type: ignore[no-untyped-def]
+def settle(flags, p, tape, k):  # type: ignore[no-untyped-def]
     """After the spikes of step k: reset, adaptation, refractory counter."""
     _, adaptation, previous, reset, reset_next, _, _, refractory, _ = flags
     hat, u, z = at(HAT, k), at(U, k + 1), at(Z, k + 1)
     if reset_next or reset == 2:
-        for j in range(n):
+        for j in range(LANES):
             tape[u + j] = tape[hat + j]
     else:
         taken = at(LEVEL, k) if reset == 0 else hat
-        for j in range(n):
+        for j in range(LANES):
             tape[u + j] = tape[hat + j] - tape[taken + j] * tape[z + j]
     if adaptation:
         b, pu, q, w, w_new = of(B), of(P), of(Q), at(W, k), at(W, k + 1)
         read_u, read_z = (at(U, k), at(Z, k)) if previous else (u, z)
-        for j in range(n):
+        for j in range(LANES):
             felt = p[pu + j] * tape[read_u + j] + p[q + j] * tape[read_z + j]
             tape[w_new + j] = p[b + j] * tape[w + j] + felt
     if refractory:
         rest, rest_new = at(REFRACTORY, k), at(REFRACTORY, k + 1)
-        for j in range(n):
+        for j in range(LANES):
             tape[rest_new + j] = refractory if tape[z + j] > 0 else max(tape[rest + j] - 1, 0)
 
 
@@ -182,15 +188,16 @@ def adjoint(flags, p, tape, k, n, grad_z, grad_h, place, acc):  # type: ignore[n
     o = np.uint64(place)
     for j in range(n):
         tape[gz + j] += grad_z[o + j]
+    for j in range(LANES):
         tape[fu + j] = 0
         tape[fz + j] = 0
     if adaptation:
         read_u, read_z, to_u, to_z = (u, z, fu, fz) if previous else (at(U, k + 1), z_new, gu, gz)
         b, pu, q = of(B), of(P), of(Q)
-        for j in range(n):
+        for j in range(LANES):
             tape[to_u + j] += p[pu + j] * tape[gw + j]
             tape[to_z + j] += p[q + j] * tape[gw + j]
-        for j in range(n):
+        for j in range(LANES):
             acc[b + j] += tape[gw + j] * tape[w + j]
             acc[pu + j] += tape[gw + j] * tape[read_u + j]
             acc[q + j] += tape[gw + j] * tape[read_z + j]
@@ -198,69 +205,69 @@ def adjoint(flags, p, tape, k, n, grad_z, grad_h, place, acc):  # type: ignore[n
     # gu becomes the adjoint of u^; dx is that of theta until the parameters have it, then of I.
     reset_now = not reset_next and reset < 2
     if reset_now and not detach:
-        for j in range(n):
+        for j in range(LANES):
             tape[gz + j] -= tape[taken + j] * tape[gu + j]
     if reset_now and reset == 0:
-        for j in range(n):
+        for j in range(LANES):
             tape[dx + j] = -tape[z_new + j] * tape[gu + j]
     else:
-        for j in range(n):
+        for j in range(LANES):
             tape[dx + j] = 0
     if reset_now and reset == 1:
-        for j in range(n):
+        for j in range(LANES):
             tape[gu + j] -= tape[gu + j] * tape[z_new + j]
     if grad_h.size:
         for j in range(n):
             tape[gu + j] += grad_h[o + j]
     if refractory:
-        for j in range(n):
+        for j in range(LANES):
             tape[gz + j] = tape[gz + j] if tape[rest + j] <= 0 else 0
-    for j in range(n):
+    for j in range(LANES):
         e = tape[slope + j] * tape[gz + j]
         tape[gu + j] += e
         tape[dx + j] -= e
     if refractory and not mute:
-        for j in range(n):
+        for j in range(LANES):
             held = tape[gu + j] if tape[rest + j] > 0 else 0
             tape[fu + j] += held
             tape[gu + j] -= held
     a, s, theta, bias = of(A), of(S), of(THETA), of(BIAS)
     if reset_next and reset == 0:
-        for j in range(n):
+        for j in range(LANES):
             tape[dx + j] -= tape[z + j] * tape[gu + j]
         if not detach:
-            for j in range(n):
+            for j in range(LANES):
                 tape[fz + j] -= tape[taken + j] * tape[gu + j]
     elif reset_next and reset == 1:
         if not detach:
-            for j in range(n):
+            for j in range(LANES):
                 tape[fz + j] -= (p[a + j] * tape[u + j] + p[s + j] * tape[drive + j]) * tape[gu + j]
-        for j in range(n):
+        for j in range(LANES):
             tape[gu + j] -= tape[z + j] * tape[gu + j]
     if adaptation == 2:
         r = of(R)
-        for j in range(n):
+        for j in range(LANES):
             acc[r + j] += tape[dx + j] * tape[w + j]
             tape[fw + j] += p[r + j] * tape[dx + j]
-    for j in range(n):
+    for j in range(LANES):
         acc[theta + j] += tape[dx + j]
         acc[a + j] += tape[gu + j] * tape[u + j]
         acc[s + j] += tape[gu + j] * tape[drive + j]
         tape[fu + j] += p[a + j] * tape[gu + j]
         tape[dx + j] = p[s + j] * tape[gu + j]
     if adaptation == 1:
-        for j in range(n):
+        for j in range(LANES):
             tape[fw + j] -= tape[dx + j]
     if synapse:
         x, c, gain = at(X, k), of(C), of(K)
         if synapse == 1:
-            for j in range(n):
+            for j in range(LANES):
                 tape[gi + j] += tape[dx + j]
                 tape[dx + j] = 0
-        for j in range(n):
+        for j in range(LANES):
             tape[fi + j] = p[c + j] * tape[gi + j] + tape[dx + j]
             acc[c + j] += tape[gi + j] * tape[i + j]
             acc[gain + j] += tape[gi + j] * tape[x + j]
             tape[dx + j] = p[gain + j] * tape[gi + j]
-    for j in range(n):
+    for j in range(LANES):
         acc[bias + j] += tape[dx + j]

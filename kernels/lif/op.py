@@ -133,8 +133,8 @@ def lif(
     """
     rule = rule or Rule()
     surrogate = resolve_surrogate(surrogate)
-    step = _step(x, dt)
     T, B, N = _sizes(x, weight)
+    step = _step(x, dt)
     _check(N, recurrent, bias)
     like = x if isinstance(x, Tensor) else weight
     assert like is not None
@@ -249,10 +249,10 @@ def _step(x: Events | Tensor, dt: float | None) -> float:
 
 
 def _sizes(x: Events | Tensor, weight: Tensor | None) -> tuple[int, int, int]:
-    if isinstance(x, Tensor) and (x.ndim != 3 or not x.dtype.is_floating_point):
-        raise ValueError(f"x: expected a floating (T, B, N), got {tuple(x.shape)} of {x.dtype}")
     if not isinstance(x, (Tensor, Events)):
         raise TypeError(f"x: expected Events or a tensor, got {type(x).__name__}")
+    if isinstance(x, Tensor) and (x.ndim != 3 or not x.dtype.is_floating_point):
+        raise ValueError(f"x: expected a floating (T, B, N), got {tuple(x.shape)} of {x.dtype}")
     T, B, channels = x.shape
     if weight is None:
         if isinstance(x, Events):

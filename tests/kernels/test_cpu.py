@@ -1,0 +1,194 @@
+"""The Numba kernels against the specification: outputs, every gradient, threads, memory and inputs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from spiking import Events
+from spiking.kernels import event_linear
+from spiking.kernels.event_linear import cpu as linear
+from spiking.kernels.jit import spread
+from spiking.kernels.lif import op
+from spiking.kernels.lif.cpu import CHECKPOINT
+from spiking.kernels.surrogate import Surrogate, derivative, resolve
+from spiking.kernels.surrogate.cpu import derivative as fast_derivative
+from spiking.kernels.surrogate.reference import KINDS
+
+from .cases import CASES, Case, assert_close, build, specified, through_op
+
+
+@pytest.fixture
+def poison(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fill fresh memory with NaN (or 77), so that an element nobody wrote is seen."""
+
+    def poisoned(make):  # type: ignore[no-untyped-def]
+        def fresh(*args, **kwargs) -> Tensor:  # type: ignore[no-untyped-def]
+            out = make(*args, **kwargs)
+            return out.fill_(torch.nan if out.dtype.is_floating_point else 77)
+
+        return fresh
+
+    monkeypatch.setattr(torch, "empty", poisoned(torch.empty))
+    monkeypatch.setattr(torch, "empty_like", poisoned(torch.empty_like))
+    monkeypatch.setattr(Tensor, "new_empty", poisoned(Tensor.new_empty))
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_lif_is_the_specification(case: Case, poison: None) -> None:
+    problem = build(case)
+    found = through_op(case, problem, "numba")
+    assert torch.equal(found.spikes, specified(case, problem).spikes)
+    assert_close(case, found, specified(case, problem, found.spikes), 1e-11)
+
+
+@pytest.mark.parametrize("name", ["lif", "everything_long", "several_blocks", "multi_gaussian"])
+def test_lif_in_single_precision(name: str) -> None:
+    case = next(case for case in CASES if case.name == name)
+    problem = build(case, torch.float32)
+    found = through_op(case, problem, "numba")
+    assert found.spikes.dtype == torch.float32
+    assert_close(case, found, specified(case, problem, found.spikes), 2e-5)
+
+
+@pytest.mark.parametrize("name", ["several_blocks", "lengths_dense"])
+def test_threads_do_not_change_a_bit(name: str) -> None:
+    case = next(case for case in CASES if case.name == name)
+    problem = build(case, torch.float32)
+    before = torch.get_num_threads()
+    try:
+        results = []
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            results.append(through_op(case, problem, "numba"))
+    finally:
+        torch.set_num_threads(before)
+    for other in results[1:]:
+        for a, b in zip(results[0], other, strict=True):
+            assert torch.equal(a, b)
+
+
+def test_spread_runs_every_task_once_and_passes_errors_on() -> None:
+    done = np.zeros(100, np.int64)
+
+    def task(number: int, fail: int) -> None:
+        done[number] += 1
+        if number == fail:
+            raise RuntimeError("task")
+
+    spread(task, 100, -1)
+    assert (done == 1).all()
+    with pytest.raises(RuntimeError, match="task"):
+        spread(task, 100, 50)
+    spread(task, 0, -1)
+
+
+def test_checkpoint_spacing_is_the_one_of_the_op() -> None:
+    assert CHECKPOINT == op.CHECKPOINT
+
+
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_surrogates(name: str, dtype: torch.dtype) -> None:
+    surrogate = Surrogate("never") if name == "never" else resolve(name)
+    assert isinstance(surrogate, Surrogate)
+    x = torch.cat([torch.linspace(-3, 3, 501, dtype=dtype), torch.tensor([0.5, -0.5, 1.0, -1.0], dtype=dtype)])
+    out = torch.full_like(x, torch.nan)
+    fast_derivative(surrogate.kind, np.array(surrogate.numbers[1:], x.numpy().dtype), x.numpy(), out.numpy())
+    torch.testing.assert_close(out, derivative(surrogate, x), rtol=2e-6, atol=1e-6)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    sizes=st.tuples(*(st.integers(0, 7) for _ in range(4))), density=st.sampled_from([0.0, 0.05, 0.3, 1.0]),
+    valued=st.booleans(), seed=st.integers(0, 99),
+)  # fmt: skip
+def test_event_linear_is_a_matrix_product(
+    sizes: tuple[int, int, int, int], density: float, valued: bool, seed: int
+) -> None:
+    T, B, inputs, out = sizes
+    g = torch.Generator().manual_seed(seed)
+    dense = (torch.rand(T, B, inputs, generator=g) < density).double()
+    if valued:
+        dense *= torch.randint(-2, 3, dense.shape, generator=g)
+    weight = torch.randn(inputs, out, generator=g, dtype=torch.float64, requires_grad=True)
+    grad = torch.randn(T, B, out, generator=g, dtype=torch.float64)
+    x = dense.clone().requires_grad_()
+    wanted = dense @ weight
+    for given_x in (Events.from_dense(dense, 1.0), x):
+        y = event_linear(given_x, weight)
+        torch.testing.assert_close(y, wanted)
+        torch.testing.assert_close(
+            torch.autograd.grad(y, weight, grad, retain_graph=True)[0],
+            torch.einsum("tbi,tbo->io", dense, grad),
+        )
+    torch.testing.assert_close(torch.autograd.grad(y, x, grad)[0], grad @ weight.detach().t())
+
+
+def test_event_linear_in_blocks(poison: None) -> None:
+    g = torch.Generator().manual_seed(0)
+    dense = (torch.rand(9, 5, 30, generator=g) < 0.1).double()
+    weight = torch.randn(30, 301, generator=g, dtype=torch.float64, requires_grad=True)
+    grad = torch.randn(9, 5, 301, generator=g, dtype=torch.float64)
+    y = event_linear(Events.from_dense(dense, 1.0), weight)
+    torch.testing.assert_close(y, dense @ weight)
+    torch.testing.assert_close(torch.autograd.grad(y, weight, grad)[0], torch.einsum("tbi,tbo->io", dense, grad))
+
+
+@settings(max_examples=30, deadline=None)
+@given(rows=st.integers(0, 40), channels=st.integers(0, 40), seed=st.integers(0, 99), valued=st.booleans())
+def test_compress_keeps_every_entry_in_order(rows: int, channels: int, seed: int, valued: bool) -> None:
+    g = torch.Generator().manual_seed(seed)
+    x = (torch.rand(rows, channels, generator=g) < 0.1).float()
+    if valued:
+        x *= torch.randn(x.shape, generator=g)
+    found = linear.compress(x, 1.0)
+    assert found is not None
+    indptr, index, value = found
+    row, channel = x.nonzero(as_tuple=True)
+    assert torch.equal(index.long(), channel)
+    assert torch.equal(torch.arange(rows).repeat_interleave(indptr.diff()), row)
+    assert torch.equal(value if value.numel() else torch.ones(len(row)), x[row, channel])
+
+
+def test_a_sparse_input_is_kept_as_events_and_a_dense_one_whole() -> None:
+    weight = torch.randn(50, 8, requires_grad=True)
+    for density, kept in ((0.02, False), (0.5, True)):
+        x = (torch.rand(40, 50, generator=torch.Generator().manual_seed(0)) < density).float()
+        _, _, index, value, whole = torch.ops.spiking.dense_linear(x, weight, "numba")
+        assert whole.shape[0] == (40 if kept else 0)
+        assert index.numel() == (0 if kept else int(x.sum()))
+        assert value.numel() == 0
+
+
+BOUNDS = """
+import sys
+sys.path.insert(0, {folder!r})
+import torch
+from cases import CASES, build, through_op
+from spiking.kernels import event_linear
+for case in CASES:
+    if case.name in {names!r}:
+        through_op(case, build(case), "numba")
+x = (torch.rand(3, 2, 30) < 0.1).double()
+event_linear(x, torch.randn(30, 130, dtype=torch.float64, requires_grad=True)).sum().backward()
+"""
+
+
+@pytest.mark.timeout(300)
+def test_no_kernel_leaves_its_arrays(tmp_path: Path) -> None:
+    """Numba checks every index: a place outside an array raises an IndexError."""
+    names = ["several_blocks", "everything_long", "lengths_dense", "one_neuron"]
+    script = BOUNDS.format(folder=str(Path(__file__).parent), names=names)
+    env = {**os.environ, "NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": str(tmp_path), "NUMBA_OPT": "1"}
+    run = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
