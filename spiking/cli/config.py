@@ -8,8 +8,10 @@ from typing import Any
 import lightning.pytorch as pl
 from jsonargparse import ActionConfigFile, Namespace
 from lightning.pytorch.cli import LightningArgumentParser
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from spiking.cli.mistake import Mistake
+from spiking.datasets import DataError
 from spiking.training.data import EventData
 from spiking.training.module import Classifier
 
@@ -22,8 +24,9 @@ def parser(name: str, defaults: Path) -> LightningArgumentParser:
         defaults: YAML file that the overrides change.
     """
     made = LightningArgumentParser(
-        prog=f"spiking train {name}", description="Overrides of a preset.", default_config_files=[str(defaults)]
-    )
+        prog=f"spiking train {name}", usage=f"spiking train {name} [--root DIR] [--out DIR] [--OVERRIDE VALUE ...]",
+        description="Overrides of a preset.", default_config_files=[str(defaults)],
+    )  # fmt: skip
     made.add_argument("--config", action=ActionConfigFile, help="a YAML file over the preset")
     made.add_argument("--seed", type=int, default=0, help="of weights, order and augmentation")
     made.add_lightning_class_args(EventData, "data")
@@ -57,10 +60,10 @@ def instantiate(config: Namespace) -> tuple[Classifier, EventData, dict[str, Any
         made = parser("", Path()).instantiate(config)
         made.data.setup()
         made.model.build(made.data)
-    except ValueError as error:
-        from spiking.datasets import DataError
-
-        if isinstance(error, DataError):
-            raise
+        # a first Trainer only to hear its complaints before the run folder is made
+        pl.Trainer(**{**dict(made.trainer), "callbacks": None, "logger": False})
+    except DataError:
+        raise
+    except (ValueError, MisconfigurationException) as error:
         raise Mistake(str(error)) from error
     return made.model, made.data, dict(made.trainer)

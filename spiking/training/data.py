@@ -60,15 +60,17 @@ class EventData(pl.LightningDataModule):
     @property
     def rate(self) -> float:
         """Events per channel and second of the training recordings."""
-        seconds = self.train.duration.sum() / 1e6
-        return float(self.train.counts().sum() / (seconds * self.train.channels))
+        return self.train.rate
 
     def train_dataloader(self) -> Loader:
         """Augmented, in a new order each epoch."""
-        return self.train.loader(
+        loader = self.train.loader(
             self.batch_size, self.dt, self.steps, shuffle=True, seed=self.seed, augment=self.augment,
             binary=self.binary,
         )  # fmt: skip
+        if self.trainer is not None:
+            loader.set_epoch(self.trainer.current_epoch)  # a resumed run goes on with the order of its epoch
+        return loader
 
     def val_dataloader(self) -> Loader | list[Loader]:
         """Held-out training recordings."""

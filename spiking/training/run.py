@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.accelerators import CPUAccelerator
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
 from spiking import plots
 from spiking.training.callbacks import History
@@ -59,13 +59,11 @@ def run(
     _quiet()
     history = History(folder)
     best, last = folder / "checkpoints" / "best.ckpt", folder / "checkpoints" / "last.ckpt"
-    keep = ModelCheckpoint(
-        dirpath=best.parent, filename="best", monitor="valid_accuracy" if data.valid_share else None, mode="max",
-        save_last=True, save_top_k=1 if data.valid_share else 0, enable_version_counter=False,
-        save_on_train_epoch_end=True,
-    )  # fmt: skip
+    keep: list[Callback] = [_keep(last)]
+    if data.valid_share:
+        keep.insert(0, _keep(best, monitor="valid_accuracy", mode="max"))
     own = trainer.get("callbacks") or []
-    callbacks = [*(own if isinstance(own, list) else [own]), history, keep]
+    callbacks = [*(own if isinstance(own, list) else [own]), history, *keep]
     place = trainer.get("default_root_dir") or folder
     lightning = Trainer(**{**trainer, "callbacks": callbacks, "default_root_dir": place})
     if isinstance(lightning.accelerator, CPUAccelerator):
@@ -79,6 +77,12 @@ def run(
         if interrupted:
             signal.signal(signal.SIGINT, signal.default_int_handler)
     return Outcome(metrics, interrupted)
+
+
+def _keep(path: Path, **which: Any) -> ModelCheckpoint:
+    return ModelCheckpoint(
+        dirpath=path.parent, filename=path.stem, enable_version_counter=False, save_on_train_epoch_end=True, **which
+    )
 
 
 def _compile(model: Classifier, data: EventData) -> None:

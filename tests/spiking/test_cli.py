@@ -1,0 +1,231 @@
+"""Every command from end to end on a tiny data set, and what a user's mistakes come to."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import pytest
+import yaml
+
+from spiking.cli.main import main
+
+PICTURES = ("learning_curve.png", "confusion.png", "raster.png", "rates.png")
+
+
+@pytest.fixture(scope="module")
+def trained(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run, shared by the tests that only look at it."""
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    os.environ["SPIKING_CACHE"] = str(tmp_path_factory.getbasetemp() / "cache")
+    words = [
+        "train", "folder", "--root", str(recordings), "--out", str(folder), "--data.dt", "5", "--data.steps", "8",
+        "--data.valid", "0.25", "--model.options.hidden", "[12]", "--trainer.max_epochs", "12", "--model.lr", "0.02",
+        "--data.batch_size", "6", "--trainer.accelerator", "cpu",
+    ]  # fmt: skip
+    assert main(words) == 0
+    return folder
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "metrics.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_help_names_every_command_without_importing_torch() -> None:
+    code = "import sys; from spiking.cli.main import main; s = main(['--help']); sys.exit(s or 'torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert all(command in done.stdout for command in ("train", "evaluate", "datasets", "doctor"))
+
+
+def test_run_folder_holds_everything(trained: Path) -> None:
+    for name in ("config.yaml", "metrics.csv", "metrics.json", "checkpoints/best.ckpt", "checkpoints/last.ckpt"):
+        assert (trained / name).is_file(), name
+    for name in PICTURES:
+        assert (trained / name).read_bytes().startswith(b"\x89PNG"), name
+    metrics = json.loads((trained / "metrics.json").read_text())
+    assert all(isinstance(value, (int, float)) for value in metrics.values())
+    wanted = {
+        "test_accuracy", "valid_accuracy", "seconds", "epochs", "spikes_per_sample", "synops_per_sample",
+        "control_counts_accuracy", "control_bins_accuracy",
+    }  # fmt: skip
+    assert wanted <= metrics.keys()
+    assert metrics["epochs"] == 12 and metrics["seconds"] > 0
+    assert metrics["spikes_per_sample"] > 0 and metrics["synops_per_sample"] > metrics["spikes_per_sample"]
+    assert metrics["control_counts_accuracy"] == 1.0  # the halves of the camera tell the classes apart
+    assert metrics["test_accuracy"] == 1.0
+    assert [row["epoch"] for row in rows(trained)] == [str(n + 1) for n in range(12)]
+    config = yaml.safe_load((trained / "config.yaml").read_text())
+    assert config["model"]["options"] == {"hidden": [12], "dropout": 0.2} and config["trainer"]["max_epochs"] == 12
+
+
+def test_evaluate_gives_the_run_s_numbers(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = (trained / "metrics.json").read_text()
+    assert main(["evaluate", str(trained)]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == str(trained)
+    metrics, found = json.loads(before), json.loads((trained / "evaluation.json").read_text())
+    assert (trained / "metrics.json").read_text() == before
+    assert found["test_accuracy"] == metrics["test_accuracy"]
+    assert found["test_loss"] == pytest.approx(metrics["test_loss"], rel=1e-5)
+    assert found["spikes_per_sample"] == metrics["spikes_per_sample"]
+
+
+def test_seeds_give_mean_and_interval(small: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "run"
+    words = [*small, "--out", str(out), "--seeds", "2", "--trainer.max_epochs", "1"]
+    assert main(words) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == str(out)
+    metrics = json.loads((out / "metrics.json").read_text())
+    first, second = metrics["seed0.valid_accuracy"], metrics["seed1.valid_accuracy"]
+    assert metrics["valid_accuracy"] == pytest.approx((first + second) / 2)
+    assert metrics["test_loss_ci95"] > 0 and metrics["seed0.test_loss"] != metrics["seed1.test_loss"]
+    assert (out / "seed1" / "raster.png").is_file()
+
+
+class Interrupt(pl.Callback):
+    """Ctrl-C in the third epoch."""
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        if trainer.current_epoch == 2:
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_ctrl_c_leaves_a_run_that_goes_on(
+    small: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = import_module("spiking.training.run")
+
+    class Interrupted(pl.Trainer):
+        def __init__(self, **options: Any) -> None:
+            super().__init__(**{**options, "callbacks": [*options["callbacks"], Interrupt()]})
+
+    out = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "Trainer", Interrupted)
+        assert main([*small, "--out", str(out)]) == 1
+    assert capsys.readouterr().out.splitlines()[-1] == str(out)
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics["epochs"] == 2 and metrics["interrupted"] == 1 and "test_accuracy" not in metrics
+    assert all((out / name).is_file() for name in PICTURES)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert main(["train", "folder", "--out", str(out), "--resume"]) == 0
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics["epochs"] == 4 and "interrupted" not in metrics and "test_accuracy" in metrics
+
+
+def test_a_network_of_one_s_own(
+    small: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine.py").write_text(
+        "import torch\n"
+        "class Linear(torch.nn.Module):\n"
+        "    def __init__(self, inputs, classes, gain=1.0):\n"
+        "        super().__init__()\n"
+        "        self.gain, self.weight = gain, torch.nn.Parameter(torch.zeros(inputs, classes))\n"
+        "    def forward(self, x, trace=False):\n"
+        "        out = self.gain * (x.to_dense() @ self.weight).cumsum(0)\n"
+        "        return ((out, []) if trace else out), None\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    own = ["--model.network", "mine.Linear", "--model.options", "{gain: 2.0}", "--trainer.max_epochs", "1"]
+    out = tmp_path / "run"
+    assert main([*[w for w in small if w not in ("--model.options.hidden", "[12]")], *own, "--out", str(out)]) == 0
+    assert "synops_per_sample" not in json.loads((out / "metrics.json").read_text())
+
+
+def test_datasets(
+    recordings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(["datasets", "list"]) == 0
+    assert "digits" in capsys.readouterr().out
+    assert main(["datasets", "prepare", f"folder:{recordings}"]) == 0
+    assert "30 recordings, 2 classes, sensor 6x6x2" in capsys.readouterr().out
+    picture = tmp_path / "one.png"
+    assert main(["datasets", "info", "folder", "--root", str(recordings), "--out", str(picture)]) == 0
+    out = capsys.readouterr().out
+    assert "left: 15, right: 15" in out and out.splitlines()[-1] == str(picture)
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        ([], 2, ""),
+        (["fly"], 2, "train"),
+        (["train", "mnist"], 2, "digits, folder, nmnist"),
+        (["train", "nmnist"], 2, "--root"),
+        (["train", "folder"], 2, "--root"),
+        (["train", "folder", "--root", "/nowhere/at/all"], 1, "/nowhere/at/all"),
+        (["train", "digits", "--resume"], 2, "--out"),
+        (["train", "digits", "--seeds", "0"], 2, "--seeds"),
+        (["evaluate", "/nowhere/at/all"], 2, "config.yaml"),
+        (["datasets", "info", "mnist"], 1, "digits"),
+        (["datasets", "prepare", "nmnist", "--root", "/nowhere/at/all"], 1, "/nowhere/at/all"),
+    ],
+)
+def test_a_mistake_is_one_line_and_a_status(
+    words: list[str], status: int, said: str, capsys: pytest.CaptureFixture[str], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == status
+    err = capsys.readouterr().err
+    assert said in err and "Traceback" not in err
+    assert not words or len(err.strip().splitlines()) == 1
+    assert not any((tmp_path / "runs").glob("*/*"))
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        (["--trainer.max_epochs", "many"], "max_epochs"),
+        (["--model.lrr", "1"], "--model.lrr"),
+        (["--model.readout", "median"], "readout"),
+        (["--model.options.hiden", "[12]"], "hiden"),
+        (["--model.network", "SpikingRNN"], "SpikingRNN"),
+        (["--model.options.neuron", "izhikevich"], "izhikevich"),
+        (["--data.valid_by", "writer"], "writer"),
+        (["--data.dt", "-1"], "dt"),
+        (["--trainer.accelerator", "abacus"], "abacus"),
+    ],
+)
+def test_a_wrong_override_is_named(
+    override: list[str], said: str, small: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [*small, *override, "--out", str(tmp_path / "run")]
+    try:
+        status = main(words)
+    except SystemExit as left:  # jsonargparse's own way out
+        status = int(left.code or 0)
+    assert status == 2
+    err = capsys.readouterr().err
+    assert said in err and "Traceback" not in err
+
+
+def test_a_run_folder_is_not_overwritten(
+    small: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "thesis.tex").touch()
+    assert main([*small, "--out", str(tmp_path)]) == 2
+    assert str(tmp_path) in capsys.readouterr().err
+    assert main([*small, "--out", str(tmp_path / "thesis.tex")]) == 2
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_folder_that_cannot_be_made_is_said_before_work(
+    small: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spiking.datasets.storage.shutil.disk_usage", lambda _: type("full", (), {"free": 1000}))
+    assert main([*small, "--out", str(tmp_path / "run")]) == 1
+    assert "MB are free" in capsys.readouterr().err
+    assert main([*small, "--out", "/proc/run"]) == 1
+    assert "/proc/run" in capsys.readouterr().err

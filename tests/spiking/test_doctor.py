@@ -1,0 +1,34 @@
+"""`spiking doctor`."""
+
+from __future__ import annotations
+
+import pytest
+
+from spiking import doctor
+from spiking.cli.main import main
+
+
+def test_doctor_names_versions_ops_and_folders(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor"]) == 0
+    out = capsys.readouterr().out
+    for wanted in ("torch", "numba", "lif", "event_linear", "reference", "data cache", "writable"):
+        assert wanted in out, wanted
+
+
+def test_warm_runs_every_neuron() -> None:
+    said: list[str] = []
+    doctor.warm(said.append)
+    assert [line.split()[1] for line in said if line.startswith("neuron")] == [
+        "lif", "cuba", "alif", "adlif", "seadlif",
+    ]  # fmt: skip
+
+
+def test_a_folder_that_cannot_be_written_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor.os, "access", lambda *_: False)
+    assert "can NOT be written" in doctor.report()
+
+
+def test_unknown_words_are_refused() -> None:
+    with pytest.raises(SystemExit) as left:
+        main(["doctor", "--cure"])
+    assert left.value.code == 2

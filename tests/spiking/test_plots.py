@@ -1,0 +1,80 @@
+"""Pictures: what is drawn, not how it looks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from spiking import Events, plots
+
+
+@pytest.fixture
+def events() -> Events:
+    """One recording of a 3x2 camera."""
+    x = torch.zeros(6, 1, 12)
+    x[1, 0, 0] = 2  # polarity 0, pixel (0, 0)
+    x[4, 0, 11] = 1  # polarity 1, pixel (2, 1)
+    return Events.from_dense(x, dt=5.0, sensor=(3, 2, 2))
+
+
+def test_learning_curve_draws_each_run_and_level() -> None:
+    rows = [{"epoch": e, "loss": 1 / e, "train_accuracy": 0.5, "valid_accuracy": 0.4} for e in (1, 2, 3)]
+    chart = plots.learning_curve([*rows, *rows], {"ridge": 0.92})
+    loss, accuracy = chart.axes
+    assert [list(line.get_ydata()) for line in loss.lines] == [[1, 1 / 2, 1 / 3]] * 2
+    assert len(accuracy.lines) == 2 + 2 + 1 and list(accuracy.lines[-1].get_ydata()) == [92.0, 92.0]
+    assert plots.learning_curve([]).axes
+
+
+def test_confusion_counts() -> None:
+    chart = plots.confusion([0, 0, 1, 1], [0, 1, 1, 1], ["a", "b"])
+    assert {text.get_text() for text in chart.axes[0].texts} == {"1", "2"}
+    assert chart.axes[0].get_title().startswith("75.0 %")
+    assert chart.axes[0].images[0].get_array().tolist() == [[50, 50], [0, 100]]
+
+
+def test_confusion_names_what_is_wrong() -> None:
+    with pytest.raises(ValueError, match="predictions"):
+        plots.confusion([0, 1], [0], ["a", "b"])
+    with pytest.raises(ValueError, match="labels"):
+        plots.confusion([0, 2], [0, 1], ["a", "b"])
+
+
+def test_raster_shows_every_layer(events: Events) -> None:
+    layer = torch.zeros(6, 5)
+    layer[3, 2] = 1
+    chart = plots.raster(events, [layer], torch.rand(6, 2), ["a", "b"], label=1)
+    first, hidden, readout = chart.axes
+    image = first.images[0].get_array()
+    assert image.shape == (12, 6) and image[0, 1] < 0 < image[11, 4] and np.count_nonzero(image) == 2
+    assert hidden.images[0].get_array()[2, 3] == 1
+    assert len(readout.lines) == 2
+    chart.canvas.draw()
+
+
+def test_raster_pools_neurons_that_do_not_fit(events: Events) -> None:
+    layer = torch.ones(6, 1001)
+    image = plots.raster(events, [layer]).axes[1].images[0].get_array()
+    assert image.shape[0] <= 300 and float(image.sum()) == 6 * 1001
+
+
+def test_raster_names_what_is_wrong(events: Events) -> None:
+    with pytest.raises(ValueError, match="events"):
+        plots.raster(events[:, [0, 0]])
+    with pytest.raises(ValueError, match="layers"):
+        plots.raster(events, [torch.zeros(5, 3)])
+
+
+def test_event_image_signs_polarities(events: Events) -> None:
+    chart = plots.event_image(events, parts=2)
+    early, late = (axes.images[0].get_array() for axes in chart.axes)
+    assert early[0, 0] == -2 and np.count_nonzero(early) == 1
+    assert late[1, 2] == 1 and np.count_nonzero(late) == 1
+    with pytest.raises(ValueError, match="sensor"):
+        plots.event_image(Events.from_dense(torch.ones(2, 1, 3), dt=1.0))
+
+
+def test_rates_count_the_silent() -> None:
+    chart = plots.rates([torch.tensor([0.0, 0.0, 10.0]), torch.tensor([5.0])])
+    assert "2 of 3 silent" in chart.axes[0].get_title() and "mean 5.0 Hz" in chart.axes[1].get_title()

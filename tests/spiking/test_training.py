@@ -1,0 +1,132 @@
+"""The parts of a training run: bounds on rates, networks by name, data, controls, reports."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from spiking.datasets import EventStore
+from spiking.networks import SpikingConvNet, SpikingMLP
+from spiking.training import Classifier, EventData, RateBounds, controls, measure
+from spiking.training.build import build_network
+from spiking.training.callbacks import write_rows
+from spiking.training.report import combine, write_metrics
+from spiking.training.run import summary
+
+
+@pytest.fixture(scope="module")
+def store() -> EventStore:
+    """20 recordings of two classes, which differ in when their one busy channel fires, not in how often."""
+    t = np.concatenate([np.arange(10) * 1000 + (20_000 if i % 2 else 0) for i in range(20)])
+    index = np.tile([0, 1], 100)
+    return EventStore.from_arrays(
+        index, t, np.arange(0, 201, 10), np.arange(20) % 2, channels=4, duration=40_000, speaker=np.arange(20) // 4
+    )
+
+
+def test_bounds_by_hand() -> None:
+    spikes = torch.zeros(10, 2, 4)
+    spikes[:, 0, 0] = 1  # sample 0: neuron 0 at 100 Hz, three silent
+    bounds = RateBounds(lower=5, upper=20, lower_strength=2.0, upper_strength=3.0)
+    lengths = torch.tensor([10, 5])
+    found = bounds([spikes], lengths, dt=10.0)
+    assert found.tolist() == pytest.approx([2 * 3 / 4 + 3 * ((25 - 20) / 20) ** 2, 2.0])
+    assert bounds([spikes, spikes], lengths, 10.0).tolist() == pytest.approx((2 * found).tolist())
+    # a share of the samples gives their share of the terms, so that processes add up
+    assert bounds([spikes[:, 1:]], lengths[1:], 10.0).tolist() == pytest.approx(found[1:].tolist())
+
+
+def test_bounds_push_silent_neurons_up() -> None:
+    spikes = torch.zeros(10, 1, 3, requires_grad=True)
+    RateBounds(lower=5, lower_strength=1.0)([spikes], torch.tensor([10]), 10.0).sum().backward()
+    assert spikes.grad is not None and bool((spikes.grad < 0).all())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "name"), [({"lower_strength": -1.0}, "lower_strength"), ({"upper": 0.0, "upper_strength": 1.0}, "upper")]
+)
+def test_bounds_name_what_is_wrong(wrong: dict[str, float], name: str) -> None:
+    with pytest.raises(ValueError, match=f"^{name}:"):
+        RateBounds(**wrong)
+
+
+def test_the_data_fill_in_sizes(store: EventStore) -> None:
+    net = build_network("SpikingMLP", {"hidden": [5, 6]}, store, dt=5.0)
+    assert isinstance(net, SpikingMLP) and net.dt == 5.0
+    assert [tuple(layer.weight.shape) for layer in [*net.layers, net.readout]] == [(4, 5), (5, 6), (6, 2)]
+    seen = EventStore.from_arrays([0, 1], [0, 1], [0, 1, 2], [0, 1], sensor=(8, 8, 2))
+    conv = build_network("spiking.networks.SpikingConvNet", {"channels": [3], "kernel": 3}, seen, dt=5.0)
+    assert isinstance(conv, SpikingConvNet) and conv.sensor == (8, 8, 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "said"),
+    [
+        ("SpikingRNN", {}, "SpikingRNN"),
+        ("os.path", {}, "os.path"),
+        ("torch.nn.functional.relu", {}, "relu"),
+        ("SpikingConvNet", {}, "sensor"),
+        ("SpikingMLP", {"neuron": "izhikevich"}, "izhikevich"),
+        ("SpikingMLP", {"tau_men": 3.0}, "tau_men"),
+    ],
+)
+def test_build_names_what_is_wrong(name: str, options: dict[str, object], said: str, store: EventStore) -> None:
+    with pytest.raises(ValueError, match=said):
+        build_network(name, options, store, dt=5.0)
+
+
+def test_validation_holds_out_whole_speakers(store: EventStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spiking.training.data.load", lambda *_, **__: store)
+    data = EventData("mine", valid=2, valid_by="speaker")
+    data.setup()
+    assert data.valid is not None
+    inside, outside = (set(part.metadata["speaker"].tolist()) for part in (data.train, data.valid))
+    assert len(outside) == 2 and not inside & outside
+    assert data.rate == pytest.approx(10 / 0.04 / 4)
+    order = [labels.tolist() for _, labels in data.train_dataloader()]
+    assert order == [labels.tolist() for _, labels in data.train_dataloader()]
+
+
+def test_controls_see_what_they_should(store: EventStore) -> None:
+    found = controls(store, store)
+    assert found["control_counts_accuracy"] == 0.5  # the counts are all equal
+    assert found["control_bins_accuracy"] == 1.0
+
+
+def test_measure_counts_spikes_and_rates(store: EventStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spiking.training.data.load", lambda *_, **__: store)
+    data = EventData("mine", batch_size=8, dt=5.0, valid=0)
+    data.setup()
+    model = Classifier(options={"hidden": [7]})
+    model.build(data)
+    found = measure(model, data.whole_loader(store))
+    events, labels = store.batch(range(20), dt=5.0)
+    with torch.no_grad():
+        (membrane, spikes), _ = model.network(events, trace=True)  # type: ignore[misc]
+    assert found.labels.tolist() == labels.tolist()
+    assert found.predictions.tolist() == membrane.amax(0).argmax(1).tolist()
+    assert found.spikes == pytest.approx(float(spikes[0].sum()) / 20)
+    assert found.synops == pytest.approx(7 * 10 + 2 * float(spikes[0].sum()) / 20)
+    assert found.rates[0].sum() == pytest.approx(float(spikes[0].sum()) / (20 * 0.04))
+
+
+def test_seeds_combine() -> None:
+    both = combine([{"a": 1.0, "b": 2.0}, {"a": 3.0}])
+    assert both["a"] == 2.0 and both["seed0.b"] == 2.0 and "b" not in both
+    assert both["a_ci95"] == pytest.approx(12.706, rel=1e-4)  # t(0.975, 1) * sqrt(2) / sqrt(2)
+    assert "a_ci95" not in combine([{"a": 1.0}])
+
+
+def test_files_are_whole_and_flat(tmp_path: Path) -> None:
+    write_metrics(tmp_path / "metrics.json", {"a": 1.0})
+    write_rows(tmp_path / "metrics.csv", [{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.25}])
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["metrics.csv", "metrics.json"]
+    assert (tmp_path / "metrics.csv").read_text().split() == ["epoch,loss", "1,0.5", "2,0.25"]
+
+
+def test_the_summary_sets_controls_beside_the_network() -> None:
+    text = summary({"test_accuracy": 0.9512, "control_counts_accuracy": 0.9, "control_bins_accuracy": 0.91})
+    assert all(number in text for number in ("95.1", "90.0", "91.0"))
