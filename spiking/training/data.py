@@ -64,13 +64,10 @@ class EventData(pl.LightningDataModule):
 
     def train_dataloader(self) -> Loader:
         """Augmented, in a new order each epoch."""
-        loader = self.train.loader(
+        return self.train.loader(
             self.batch_size, self.dt, self.steps, shuffle=True, seed=self.seed, augment=self.augment,
             binary=self.binary,
         )  # fmt: skip
-        if self.trainer is not None:
-            loader.set_epoch(self.trainer.current_epoch)  # a resumed run goes on with the order of its epoch
-        return loader
 
     def val_dataloader(self) -> Loader | list[Loader]:
         """Held-out training recordings."""

@@ -19,6 +19,7 @@ from torch.nn import Module
 from torch.nn.functional import cross_entropy
 
 from spiking import readout as readouts
+from spiking.datasets import Loader
 from spiking.events import Events
 from spiking.training.build import build_network, network_class
 from spiking.training.data import EventData
@@ -86,10 +87,13 @@ class Classifier(pl.LightningModule):
         self.build(self.trainer.datamodule)  # type: ignore[attr-defined]
 
     def on_train_epoch_start(self) -> None:
-        """Begin every epoch from generators that depend on (seed, epoch, process) alone.
+        """Begin every epoch from an order and generators that depend on (seed, epoch, process) alone.
 
         A resumed run needs no saved generator to go on with the same bits, and processes draw apart.
         """
+        loader = self.trainer.train_dataloader
+        if isinstance(loader, Loader):
+            loader.set_epoch(self.current_epoch)
         seed = (self.trainer.datamodule.seed, self.current_epoch, self.global_rank)  # type: ignore[attr-defined]
         first, second, third = (int(n) for n in np.random.SeedSequence(seed).generate_state(3))
         torch.manual_seed(first)
