@@ -14,6 +14,7 @@ from spiking.cli.mistake import Mistake
 from spiking.datasets import DataError
 from spiking.training.data import EventData
 from spiking.training.module import Classifier
+from spiking.training.run import quiet
 
 
 def parser(name: str, defaults: Path) -> LightningArgumentParser:
@@ -55,6 +56,7 @@ def instantiate(config: Namespace) -> tuple[Classifier, EventData, dict[str, Any
         Mistake: if a value doesn't fit the class that it is for, or the data.
         DataError: if the data can't be read.
     """
+    quiet()
     pl.seed_everything(config.seed, verbose=False)
     try:
         made = parser("", Path()).instantiate(config)

@@ -56,7 +56,7 @@ def run(
         folder: the run folder, there and writable.
         resume: go on from its last checkpoint, if it has one.
     """
-    _quiet()
+    quiet()
     history = History(folder)
     best, last = folder / "checkpoints" / "best.ckpt", folder / "checkpoints" / "last.ckpt"
     keep: list[Callback] = [_keep(last)]
@@ -164,7 +164,7 @@ def summary(metrics: Mapping[str, float]) -> str:
     return "\n".join(lines)
 
 
-def _quiet() -> None:
+def quiet() -> None:
     """Lightning's remarks about hardware and products are not about this run."""
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero", "lightning.pytorch"):
         logging.getLogger(name).setLevel(logging.ERROR)
