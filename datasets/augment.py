@@ -4,8 +4,8 @@ For camera events, with c the sensor's middle and numbers drawn once for each re
 
     (x', y') = round(A ((x, y) - c) + c + shift),   A = scale * rotation * shear
 
-and events that leave the sensor are dropped. For other recordings `shift` moves channels. In time,
-t' = t * warp + jitter * N(0, 1), where events that leave [0, duration) are dropped; the duration stays.
+and events that leave the sensor are dropped. For other recordings `shift` moves channels. In time, t' = t * warp +
+jitter * N(0, 1), where events that leave [0, duration) are dropped; the duration stays.
 """
 
 from __future__ import annotations
@@ -13,14 +13,13 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-import numba
 import numpy as np
 
-from spiking.datasets.binning import bin_events
-from spiking.datasets.jit import jit, match_threads
+from spiking.datasets.binning import CHUNK, bin_events, chunks
 from spiking.datasets.rng import normal, streams, uniform
 from spiking.datasets.store import EventStore
 from spiking.events import Events, Sensor
+from spiking.kernels.jit import jit, spread
 
 Array = np.ndarray[Any, Any]
 
@@ -56,18 +55,8 @@ class Recordings:
 
     def bin(self, dt: float, steps: int | None = None, binary: bool = False) -> Events:
         """The batch, binned as `EventStore.batch` does."""
-        return bin_events(
-            self.index,
-            self.time,
-            self.start,
-            self.stop,
-            self.duration,
-            self.channels,
-            dt,
-            steps,
-            binary,
-            self.sensor,
-        )
+        given = (self.index, self.time, self.start, self.stop, self.duration, self.channels)
+        return bin_events(*given, dt, steps, binary, self.sensor)
 
 
 @dataclass(frozen=True)
@@ -75,8 +64,7 @@ class Augment:
     """Random changes to recordings, the same for the same (seed, epoch, recording).
 
     Arguments:
-        shift: largest move along x and along y, in whole pixels, or along the channels where there is no
-            sensor.
+        shift: largest move along x and along y, in whole pixels, or along the channels where there is no sensor.
         rotate: largest turn to either side, degrees (cameras).
         scale: largest relative change of size, 0.1 means 0.9 to 1.1 (cameras).
         jitter: standard deviation of each event's time, ms.
@@ -85,9 +73,8 @@ class Augment:
         shear: largest slant, x moved by this times y (cameras).
 
     Raises:
-        ValueError: for a negative number, `drop`, `scale` or `time_warp` of 1 or more, or (when called) a
-        change
-            that needs a sensor on recordings without one.
+        ValueError: for a negative number, `drop`, `scale` or `time_warp` of 1 or more, or (when called) a change that
+            needs a sensor on recordings without one.
     """
 
     shift: int = 0
@@ -112,19 +99,20 @@ class Augment:
         """The changed recordings; what is given stays as it is."""
         if recordings.sensor is None and (self.rotate or self.scale or self.shear):
             raise ValueError("rotate, scale, shear: these need recordings with a sensor (W, H, P), got channels only")
-        match_threads()
         index, time = recordings.index.astype(np.int32), recordings.time.astype(np.int64)
         width, height, _ = recordings.sensor or (recordings.channels, 1, 1)
         start, stop = recordings.start, recordings.stop.copy()
         strength = np.array([self.shift, np.deg2rad(self.rotate), self.scale, self.jitter * 1000, self.drop])
         states = streams(seed, epoch, recordings.ids)
         limits = (width, height, self.time_warp, self.shear)
-        _augment(index, time, start, stop, recordings.duration, states, strength, *limits)
+        given = (index, time, start, stop, recordings.duration, states, strength, *limits)
+        spread(_augment, chunks(len(start)), *given)
         return replace(recordings, index=index, time=time, stop=stop)
 
 
-@jit(parallel=True)
+@jit
 def _augment(
+    task: int,
     index: Array,
     time: Array,
     start: Array,
@@ -139,7 +127,7 @@ def _augment(
 ) -> None:
     """In place; `stop` moves towards `start` as events are dropped."""
     shift, rotate, scale, jitter, drop = strength
-    for b in numba.prange(start.size):
+    for b in range(task * CHUNK, min(start.size, (task + 1) * CHUNK)):
         state = states[b]
         dx = np.floor(uniform(state) * (2 * shift + 1)) - shift
         dy = np.floor(uniform(state) * (2 * shift + 1)) - shift

@@ -1,9 +1,9 @@
 """Binning: events at microsecond times become rows of active channels, `Events`.
 
-Bins are absolute: edge 0 lies at t = 0 and step k holds the events with k*dt <= t < (k+1)*dt. dt is read as
-the simplest fraction near it (0.1 is 1/10, 30/7 is 30/7), so that no event falls on the wrong side of an
-edge. Inside a row channels rise and events that share a step and a channel are one entry with their count as
-value. Every event before the horizon, steps*dt, is kept; events at or after it are left out.
+Bins are absolute: edge 0 lies at t = 0 and step k holds the events with k*dt <= t < (k+1)*dt. dt is read as the
+simplest fraction near it (0.1 is 1/10, 30/7 is 30/7), so that no event falls on the wrong side of an edge. Inside a row
+channels rise and events that share a step and a channel are one entry with their count as value. Every event before the
+horizon, steps*dt, is kept; events at or after it are left out.
 """
 
 from __future__ import annotations
@@ -12,14 +12,15 @@ from fractions import Fraction
 from numbers import Real
 from typing import Any
 
-import numba
 import numpy as np
 import torch
 
-from spiking.datasets.jit import jit, match_threads
 from spiking.events import Events, Sensor
+from spiking.kernels.jit import jit, spread
 
 Array = np.ndarray[Any, Any]
+
+CHUNK = 8  # recordings of one task
 
 
 def step_length(dt: float) -> Fraction:
@@ -55,8 +56,7 @@ def bin_events(
 
     Arguments:
         index: (events,) integer channels, 0 <= index < channels.
-        time: (events,) integer microseconds from the beginning of the recording, in any order, below its
-            duration.
+        time: (events,) integer microseconds from the beginning of the recording, in any order, below its duration.
         start, stop: (B,) int64, recording b is `index[start[b] : stop[b]]`.
         duration: (B,) int64, microseconds.
         channels: N.
@@ -66,8 +66,7 @@ def bin_events(
         sensor: (W, H, P), optional.
 
     Returns:
-        Events (T, B, N), lengths[b] = min(T, ceil(duration[b] / dt)); `value` is `None` when every count is
-        1.
+        Events (T, B, N), lengths[b] = min(T, ceil(duration[b] / dt)); `value` is `None` when every count is 1.
     """
     step = step_length(dt)
     if steps is not None and (isinstance(steps, bool) or int(steps) != steps or steps < 1):
@@ -77,37 +76,33 @@ def bin_events(
     T = int(steps) if steps is not None else int(needed.max(initial=0))
     lengths = np.minimum(needed, T)
 
-    match_threads()
     offset = np.zeros(B + 1, np.int64)
     np.cumsum(stop - start, out=offset[1:])
     scratch_index, scratch_count = np.empty(offset[-1], np.int32), np.empty(offset[-1], np.int32)
-    rows = np.zeros((T, B), np.int64)
-    several = _sort(
-        index,
-        time,
-        start,
-        stop,
-        offset,
-        edges(step, T),
-        float(1 / step),
-        channels,
-        binary,
-        rows,
-        scratch_index,
-        scratch_count,
-    )
+    rows, several = np.zeros((T, B), np.int64), np.zeros(B, np.bool_)
+    spread(
+        _sort, chunks(B), index, time, start, stop, offset, edges(step, T), float(1 / step), channels, binary,
+        rows, several, scratch_index, scratch_count,
+    )  # fmt: skip
     indptr = torch.zeros(T * B + 1, dtype=torch.int64)
     np.cumsum(rows.reshape(-1), out=indptr.numpy()[1:])
     nnz = int(indptr[-1])
     out = torch.empty(nnz, dtype=torch.int32)
     value = torch.empty(nnz if several.any() else 0, dtype=torch.float32)
-    _place(offset, rows, indptr.numpy(), scratch_index, scratch_count, out.numpy(), value.numpy())
+    places = (indptr.numpy(), scratch_index, scratch_count, out.numpy(), value.numpy())
+    spread(_place, chunks(B), offset, rows, *places)
     counts = value if several.any() else None
     return Events(indptr, out, (T, B, channels), float(dt), counts, torch.from_numpy(lengths), sensor, check=False)
 
 
-@jit(parallel=True)
+def chunks(recordings: int) -> int:
+    """How many tasks of CHUNK recordings there are: threads share tasks, which do not depend on their number."""
+    return -(-recordings // CHUNK)
+
+
+@jit
 def _sort(
+    task: int,
     index: Array,
     time: Array,
     start: Array,
@@ -118,19 +113,20 @@ def _sort(
     channels: int,
     binary: bool,
     rows: Array,
+    several: Array,
     out_index: Array,
     out_count: Array,
-) -> Array:
+) -> None:
     """Each recording's events by (step, channel): counting sorts by channel, then by step, then merging."""
     T, B = rows.shape
-    several = np.zeros(B, np.bool_)
-    for b in numba.prange(B):
+    horizon = edge[T]
+    for b in range(task * CHUNK, min(B, (task + 1) * CHUNK)):
         first, n = start[b], stop[b] - start[b]
         step = np.empty(n, np.int32)
         by_channel, by_step = np.zeros(channels + 1, np.int32), np.zeros(T + 1, np.int32)
         for i in range(n):
             t = time[first + i]
-            if t >= edge[T]:
+            if t >= horizon:
                 step[i] = -1
                 continue
             k = int(t * per_us)
@@ -163,11 +159,11 @@ def _sort(
         # by_step[k] has moved on to the end of step k
         out, i = offset[b], 0
         for k in range(T):
-            begin = out
-            while i < by_step[k]:
+            begin, end = out, by_step[k]
+            while i < end:
                 c, count = ordered[i], 1
                 i += 1
-                while i < by_step[k] and ordered[i] == c:
+                while i < end and ordered[i] == c:
                     count += 1
                     i += 1
                 if count > 1 and not binary:
@@ -176,16 +172,22 @@ def _sort(
                 out_count[out] = 1 if binary else count
                 out += 1
             rows[k, b] = out - begin
-    return several
 
 
-@jit(parallel=True)
+@jit
 def _place(
-    offset: Array, rows: Array, indptr: Array, index: Array, count: Array, out_index: Array, out_value: Array
+    task: int,
+    offset: Array,
+    rows: Array,
+    indptr: Array,
+    index: Array,
+    count: Array,
+    out_index: Array,
+    out_value: Array,
 ) -> None:
     """Copy each recording's rows to where step-major order wants them."""
     T, B = rows.shape
-    for b in numba.prange(B):
+    for b in range(task * CHUNK, min(B, (task + 1) * CHUNK)):
         source = offset[b]
         for k in range(T):
             target = indptr[k * B + b]
@@ -204,16 +206,17 @@ def count_events(
         raise ValueError(f"bins: expected a whole number of at least 1, got {bins!r}")
     if not horizon > 0:
         raise ValueError(f"horizon: expected a time in ms above 0, got {horizon!r}")
-    match_threads()
     edge = edges(step_length(float(horizon)) / int(bins), int(bins))
     out = np.zeros((len(start), int(bins) * channels), np.float32)
-    _count(index, time, start, stop, edge, channels, out)
+    spread(_count, chunks(len(start)), index, time, start, stop, edge, channels, out)
     return out
 
 
-@jit(parallel=True)
-def _count(index: Array, time: Array, start: Array, stop: Array, edge: Array, channels: int, out: Array) -> None:
-    for b in numba.prange(start.size):
+@jit
+def _count(
+    task: int, index: Array, time: Array, start: Array, stop: Array, edge: Array, channels: int, out: Array
+) -> None:
+    for b in range(task * CHUNK, min(start.size, (task + 1) * CHUNK)):
         for i in range(start[b], stop[b]):
             if time[i] < edge[-1]:
                 k = np.searchsorted(edge, time[i], side="right") - 1

@@ -1,32 +1,30 @@
 """A simulated event camera: threshold crossings of log intensity, at microsecond times.
 
-A pixel watches L(t) = log(I(t) + dark), linear in time between frames. Its memory M is the level at its last
-event:
+A pixel watches L(t) = log(I(t) + dark), linear in time between frames. Its memory M is the level at its last event:
 
     L(t) - M >= theta_on   ->  event of polarity 1 at t        M <- L(t)
     M - L(t) >= theta_off  ->  event of polarity 0 at t        M <- L(t)
 
-After an event the pixel is blind for the refractory time and then remembers the level it wakes up to.
-Thresholds differ from pixel to pixel (normal, relative spread `mismatch`). The memory leaks, which makes
-events of polarity 1 where nothing moves, and shot noise makes events of either polarity at Poisson times. The
-model is that of Lichtsteiner, Posch & Delbruck (2008) and of Hu, Liu & Delbruck (2021, v2e) without the
-latter's photoreceptor filter.
+After an event the pixel is blind for the refractory time and then remembers the level it wakes up to. Thresholds differ
+from pixel to pixel (normal, relative spread `mismatch`). The memory leaks, which makes events of polarity 1 where
+nothing moves, and shot noise makes events of either polarity at Poisson times. The model is that of Lichtsteiner, Posch
+& Delbruck (2008) and of Hu, Liu & Delbruck (2021, v2e) without the latter's photoreceptor filter.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-import numba
 import numpy as np
 
-from spiking.datasets.jit import jit, match_threads
 from spiking.datasets.progress import progress_bar
 from spiking.datasets.rng import normal, streams, uniform
 from spiking.datasets.store import EventStore
 from spiking.events import Sensor
+from spiking.kernels.jit import jit, spread
 
 Array = np.ndarray[Any, Any]
 
@@ -94,8 +92,8 @@ def record(
     """Show still images, moved, or videos to a simulated event camera.
 
     Arguments:
-        images: (n, H, W) with `motion="saccades"`, or videos (n, frames, H, W); intensities of at least 0,
-            bytes are divided by 255.
+        images: (n, H, W) with `motion="saccades"`, or videos (n, frames, H, W); intensities of at least 0, bytes are
+            divided by 255.
         motion: "saccades" moves still images as N-MNIST's camera moved; `None` for videos.
         interval: ms from frame to frame of a video, or between samples of the moved image.
         threshold: mean of theta_on and theta_off, in units of log intensity.
@@ -125,13 +123,12 @@ def record(
     scale = (interval * 1000, threshold, mismatch, dark, refractory * 1000, leak / 1e6, noise / 1e6)
     channels, parts, sizes = 2 * height * width, [], []
     room = 8 * height * width
-    match_threads()
     for first in progress_bar(range(0, n, CHUNK), "simulating the event camera", progress):
         chunk = frames[first : first + CHUNK]
         states = streams(seed, 0, np.arange(first, first + len(chunk)))
         while True:
             keys, counts = np.empty((len(chunk), room), np.int64), np.zeros(len(chunk), np.int64)
-            _simulate(chunk, path, np.array(scale), duration, states.copy(), keys, counts)
+            spread(_simulate, len(chunk), chunk, path, np.array(scale), duration, states.copy(), keys, counts)
             if counts.max() <= room:
                 break
             room = int(counts.max())
@@ -176,7 +173,7 @@ def _bad(where: Array) -> int:
     return int(where.reshape(len(where), -1).any(1).argmax())
 
 
-@jit()
+@partial(jit, inline="always")
 def _intensity(image: Array, y: float, x: float) -> float:
     """Bilinear between pixels; beyond the edge the image goes on as at the edge."""
     height, width = image.shape
@@ -189,7 +186,7 @@ def _intensity(image: Array, y: float, x: float) -> float:
     return upper + fy * (lower - upper)
 
 
-@jit()
+@jit
 def _still(stills: Array, y: int, x: int, reach_y: int, reach_x: int) -> bool:
     """Whether a pixel sees one intensity in all frames and wherever the path takes it."""
     frames, height, width = stills.shape
@@ -201,71 +198,70 @@ def _still(stills: Array, y: int, x: int, reach_y: int, reach_x: int) -> bool:
     return True
 
 
-@jit(parallel=True)
+@jit
 def _simulate(
-    frames: Array, path: Array, numbers: Array, duration: int, states: Array, keys: Array, counts: Array
+    i: int, frames: Array, path: Array, numbers: Array, duration: int, states: Array, keys: Array, counts: Array
 ) -> None:
-    """Write time * channels + channel of every event, sorted; where `keys` ends events are only counted."""
+    """Write time * channels + channel of recording i's events, sorted; where `keys` ends they are only counted."""
     interval, threshold, mismatch, dark, refractory, leak, noise = numbers
-    n, stills, height, width = frames.shape
+    _, stills, height, width = frames.shape
     channels = 2 * height * width
     reach_y, reach_x = int(np.ceil(np.abs(path[:, 1]).max())), int(np.ceil(np.abs(path[:, 0]).max()))
-    for i in numba.prange(n):
-        state, count = states[i], 0
-        for y in range(height):
-            for x in range(width):
-                on = threshold * max(0.2, 1 + mismatch * normal(state))
-                off = threshold * max(0.2, 1 + mismatch * normal(state))
-                drift = leak * on
-                seen = _intensity(frames[i, 0], y - path[0, 1], x - path[0, 0])
-                light = np.log(seen + dark)
-                before = light
-                memory = light + (uniform(state) - 0.5) * threshold
-                awake = 0.0
-                shot = -np.log(1 - uniform(state)) / noise if noise > 0 else np.inf
-                # nothing ever changes here but the leaking memory, which is one straight line
-                stride = len(path) - 1 if _still(frames[i], y, x, reach_y, reach_x) else 1
-                for k in range(stride, len(path), stride):
-                    now = _intensity(frames[i, k if stills > 1 else 0], y - path[k, 1], x - path[k, 0])
-                    if now != seen:
-                        seen = now
-                        light = np.log(seen + dark)
-                    s, end = (k - stride) * interval, k * interval
-                    level, after = before, light + drift * end
-                    slope = (after - before) / (end - s)
+    state, count = states[i], 0
+    for y in range(height):
+        for x in range(width):
+            on = threshold * max(0.2, 1 + mismatch * normal(state))
+            off = threshold * max(0.2, 1 + mismatch * normal(state))
+            drift = leak * on
+            seen = _intensity(frames[i, 0], y - path[0, 1], x - path[0, 0])
+            light = np.log(seen + dark)
+            before = light
+            memory = light + (uniform(state) - 0.5) * threshold
+            awake = 0.0
+            shot = -np.log(1 - uniform(state)) / noise if noise > 0 else np.inf
+            # nothing ever changes here but the leaking memory, which is one straight line
+            stride = len(path) - 1 if _still(frames[i], y, x, reach_y, reach_x) else 1
+            for k in range(stride, len(path), stride):
+                now = _intensity(frames[i, k if stills > 1 else 0], y - path[k, 1], x - path[k, 0])
+                if now != seen:
+                    seen = now
+                    light = np.log(seen + dark)
+                s, end = (k - stride) * interval, k * interval
+                level, after = before, light + drift * end
+                slope = (after - before) / (end - s)
+                while True:
+                    e = min(end, shot)
+                    target = level + slope * (e - s)
                     while True:
-                        e = min(end, shot)
-                        target = level + slope * (e - s)
-                        while True:
-                            if awake > s:
-                                if awake >= e:
-                                    break
-                                level += slope * (awake - s)
-                                s, memory = awake, level
-                            if target - memory >= on:
-                                polarity, gap = 1, memory + on - level
-                            elif memory - target >= off:
-                                polarity, gap = 0, memory - off - level
-                            else:
+                        if awake > s:
+                            if awake >= e:
                                 break
-                            at = min(max(s + gap / slope, s), e) if slope != 0 else s
-                            level += slope * (at - s)
-                            s, memory, awake = at, level, at + refractory
-                            if count < keys.shape[1]:
-                                channel = (polarity * height + y) * width + x
-                                keys[i, count] = min(int(at), duration - 1) * channels + channel
-                            count += 1
-                        if shot >= end:
+                            level += slope * (awake - s)
+                            s, memory = awake, level
+                        if target - memory >= on:
+                            polarity, gap = 1, memory + on - level
+                        elif memory - target >= off:
+                            polarity, gap = 0, memory - off - level
+                        else:
                             break
-                        s, level = e, target
-                        if e >= awake:
-                            if count < keys.shape[1]:
-                                channel = ((1 if uniform(state) < 0.5 else 0) * height + y) * width + x
-                                keys[i, count] = min(int(e), duration - 1) * channels + channel
-                            count += 1
-                            memory, awake = level, e + refractory
-                        shot -= np.log(1 - uniform(state)) / noise
-                    before = after
-        counts[i] = count
-        if count <= keys.shape[1]:
-            keys[i, :count].sort()
+                        at = min(max(s + gap / slope, s), e) if slope != 0 else s
+                        level += slope * (at - s)
+                        s, memory, awake = at, level, at + refractory
+                        if count < keys.shape[1]:
+                            channel = (polarity * height + y) * width + x
+                            keys[i, count] = min(int(at), duration - 1) * channels + channel
+                        count += 1
+                    if shot >= end:
+                        break
+                    s, level = e, target
+                    if e >= awake:
+                        if count < keys.shape[1]:
+                            channel = ((1 if uniform(state) < 0.5 else 0) * height + y) * width + x
+                            keys[i, count] = min(int(e), duration - 1) * channels + channel
+                        count += 1
+                        memory, awake = level, e + refractory
+                    shot -= np.log(1 - uniform(state)) / noise
+                before = after
+    counts[i] = count
+    if count <= keys.shape[1]:
+        keys[i, :count].sort()

@@ -1,5 +1,4 @@
-"""`load`: a data set by its name, built on first use, kept in a cache and opened memory-mapped from then
-on."""
+"""`load`: a data set by its name, built on first use, kept in a cache and opened memory-mapped from then on."""
 
 from __future__ import annotations
 

@@ -1,9 +1,8 @@
 """Loader: batches of a store, epoch after epoch, without worker processes.
 
-Binning a batch takes milliseconds on the threads that training uses anyway, so there is no process or thread
-to hand batches over from. The order of an epoch depends on (seed, epoch) only; in distributed training each
-process takes its share of every global batch, so that W processes with batches of B see what one process sees
-with W*B.
+Binning a batch takes milliseconds on as many threads as training uses, so there is no process or thread to hand batches
+over from. The order of an epoch depends on (seed, epoch) only; in distributed training each process takes its share of
+every global batch, so that W processes with batches of B see what one process sees with W*B.
 """
 
 from __future__ import annotations
@@ -116,10 +115,7 @@ class Loader:
             events, labels = self.store.batch(at, self.dt, self.steps, self.binary)
         else:
             part = self.augment(Recordings.of(self.store.select(at)), self.seed, epoch)
-            events, labels = (
-                part.bin(self.dt, self.steps, self.binary),
-                self.store.labels[torch.from_numpy(at)],
-            )
+            events, labels = part.bin(self.dt, self.steps, self.binary), self.store.labels[torch.from_numpy(at)]
         if self.device is None:
             return events, labels
         return events.to(self.device), labels.to(self.device)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from spiking.datasets.jit import jit
+from spiking.kernels.jit import jit
 
 Array = np.ndarray[Any, Any]
 
@@ -33,7 +33,7 @@ def _mix(x: Array) -> Array:
     return x ^ (x >> np.uint64(31))
 
 
-@jit()
+@jit
 def uniform(state: Array) -> float:
     """A number in [0, 1); `state` is a (1,) stream and moves on."""
     state[0] += _GAMMA
@@ -44,7 +44,7 @@ def uniform(state: Array) -> float:
     return (x >> np.uint64(11)) * (1.0 / 9007199254740992.0)
 
 
-@jit()
+@jit
 def normal(state: Array) -> float:
     """A number of mean 0 and standard deviation 1 (Box & Muller 1958)."""
     radius = np.sqrt(-2.0 * np.log(1.0 - uniform(state)))

@@ -16,8 +16,7 @@ def hold_out_values(column: Array, hold_out: HoldOut, seed: int, name: str) -> A
 
     Arguments:
         column: (n,) one value per recording.
-        hold_out: how many distinct values (whole number), which share of them (0 to 1), or the values
-            themselves.
+        hold_out: how many distinct values (whole number), which share of them (0 to 1), or the values themselves.
         seed: draws which values are held out when they aren't named.
         name: the column's name, for messages.
     """

@@ -75,11 +75,8 @@ def read(path: Path, verify: bool = False) -> tuple[dict[str, Array], int, tuple
                 raise DataError(f"{path}: format version {file.attrs['version']}, this program reads {VERSION}")
             names = [*REQUIRED, *(f"metadata/{name}" for name in file.get("metadata", ()))]
             encoded = {name: _map(path, file[name]) if name in MAPPED else file[name][...] for name in names}
-            channels, sensor, want = (
-                int(file.attrs["channels"]),
-                file.attrs.get("sensor"),
-                file.attrs["sha256"],
-            )
+            channels, sensor = int(file.attrs["channels"]), file.attrs.get("sensor")
+            want = file.attrs["sha256"]
     except (OSError, KeyError) as error:
         raise DataError(f"{path}: not a readable event store ({error}); build it again") from error
     if verify and checksum(encoded) != want:
@@ -137,8 +134,7 @@ def atomic(path: Path) -> Iterator[Path]:
 
 
 def _sweep(path: Path) -> None:
-    """Remove what killed writers of the same file left behind, which bears the number of a process now
-    gone."""
+    """Remove what killed writers of the same file left behind, which bears the number of a process now gone."""
     for left in path.parent.glob(f".{path.name}.{socket.gethostname()}.*.tmp"):
         try:
             os.kill(int(left.name.split(".")[-2]), 0)

@@ -1,8 +1,7 @@
 """EventStore: recordings as flat arrays of channels and microseconds, with a label and columns for each.
 
-Recording i is `index[start[i] : stop[i]]` at `time[start[i] : stop[i]]`, times rising. A part of a store
-(`select`, `split`, `folds`) is a view: it names recordings and shares the arrays, which lie in memory or in a
-mapped file.
+Recording i is `index[start[i] : stop[i]]` at `time[start[i] : stop[i]]`, times rising. A part of a store (`select`,
+`split`, `folds`) is a view: it names recordings and shares the arrays, which lie in memory or in a mapped file.
 """
 
 from __future__ import annotations
@@ -88,8 +87,8 @@ class EventStore:
             sensor: (W, H, P) of a camera; the channel of pixel (x, y) and polarity p is (p*H + y)*W + x.
             channels: N; `None` means the sensor's, or the highest index plus one.
             classes: names of the classes; `None` means those among the labels.
-            duration: microseconds, one number or (n,); `None` means up to each recording's last event. A
-                recording without events needs one.
+            duration: microseconds, one number or (n,); `None` means up to each recording's last event. A recording
+                without events needs one.
             metadata: (n,) columns such as `speaker=...`; a column `name` is what errors call a recording.
 
         Raises:
@@ -150,6 +149,12 @@ class EventStore:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def rate(self) -> float:
+        """Mean rate of a channel, Hz: events per second and channel, over all the recordings; 0.0 without any event."""
+        events = int((self._stop - self._start).sum())
+        return events * 1e6 / (max(1, int(self.duration.sum())) * self.channels)
+
     def name(self, i: int) -> str:
         """What errors call recording i: its name if it has one, else its position in the whole store."""
         name = str(self.metadata["name"][i]) if "name" in self.metadata else None
@@ -167,11 +172,7 @@ class EventStore:
         at = self._positions(indices)
         part = copy.copy(self)
         part._start, part._stop = self._start[at], self._stop[at]
-        part.ids, part.labels, part.duration = (
-            self.ids[at],
-            self.labels[torch.from_numpy(at)],
-            self.duration[at],
-        )
+        part.ids, part.labels, part.duration = self.ids[at], self.labels[torch.from_numpy(at)], self.duration[at]
         part.metadata = {name: column[at] for name, column in self.metadata.items()}
         return part
 
@@ -181,10 +182,10 @@ class EventStore:
         """Two views, (rest, held out).
 
         Arguments:
-            by: a metadata column, whose values are never divided between the two; `None` holds out
-                recordings, in the same share of every class.
-            hold_out: how many values of the column (or recordings) are held out, or which share of them (0 to
-                1), or a list of them.
+            by: a metadata column, whose values are never divided between the two; `None` holds out recordings, in
+                the same share of every class.
+            hold_out: how many values of the column (or recordings) are held out, or which share of them (0 to 1), or
+                a list of them.
             seed: draws which, when they are not listed.
 
         Raises:
@@ -211,8 +212,7 @@ class EventStore:
         Arguments:
             indices: as `select` takes them.
             dt: length of a step, ms; step k holds k*dt <= t < (k+1)*dt.
-            steps: T; events from steps*dt on are left out. `None` means as many as the longest of the batch
-                needs.
+            steps: T; events from steps*dt on are left out. `None` means as many as the longest of the batch needs.
             binary: several events in one step and channel count once.
 
         Returns:
@@ -220,10 +220,8 @@ class EventStore:
         """
         at = self._positions(indices)
         start, stop, duration = self._start[at], self._stop[at], self.duration[at]
-        events = bin_events(
-            self._index, self._time, start, stop, duration, self.channels, dt, steps, binary, self.sensor
-        )
-        return events, self.labels[torch.from_numpy(at)]
+        given = (self._index, self._time, start, stop, duration, self.channels)
+        return bin_events(*given, dt, steps, binary, self.sensor), self.labels[torch.from_numpy(at)]
 
     def loader(
         self,
@@ -247,8 +245,8 @@ class EventStore:
 
         Arguments:
             bins: parts.
-            horizon: where the last part ends, ms; `None` means the longest recording of the whole store, for
-                its views as well, so that train and test have the same parts.
+            horizon: where the last part ends, ms; `None` means the longest recording of the whole store, for its views
+                as well, so that train and test have the same parts.
 
         Returns:
             (n, bins * N) float32, column k*N + c for part k and channel c.

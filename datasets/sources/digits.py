@@ -1,13 +1,11 @@
 """digits: the 1,797 handwritten digits that scikit-learn ships, seen by a simulated event camera.
 
-Each 8x8 image is up-sampled smoothly to 20x20, put into the middle of 34x34, moved through three saccades and
-recorded (`spiking.datasets.camera`). The images are the test part of Alpaydin & Kaynak's optical digits (UCI
-1998), by 13 people, which scikit-learn keeps in UCI's order without saying who wrote what. Writers come one
-after another in that order, so the last 20 % is the test split, by other writers, and the column `writer`
-numbers blocks of about 100
-consecutive images: held-out blocks stand for held-out writers, and a block may hold the end of one and the
-    beginning
-of the next.
+Each 8x8 image is up-sampled smoothly to 20x20, put into the middle of 34x34, moved through three saccades and recorded
+(`spiking.datasets.camera`). The images are the test part of Alpaydin & Kaynak's optical digits (UCI 1998), by 13
+people, which scikit-learn keeps in UCI's order without saying who wrote what. Writers come one after another in that
+order, so the last 20 % is the test split, by other writers, and the column `writer` numbers blocks of about 100
+consecutive images: held-out blocks stand for held-out writers, and a block may hold the end of one and the beginning of
+the next.
 """
 
 from __future__ import annotations

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import shutil
 import signal
-import subprocess
-import sys
-import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -104,19 +102,21 @@ def test_files_that_are_no_stores(tmp_path: Path) -> None:
         EventStore.open(path)
 
 
-def test_a_killed_writer_leaves_no_store_and_its_rest_is_swept(tmp_path: Path) -> None:
+def die(arrays: Any) -> str:
+    """End this process at once, in place of the checksum: all arrays are written by then."""
+    os.kill(os.getpid(), signal.SIGKILL)
+    return ""
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_killed_writer_leaves_no_store_and_its_rest_is_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "s.h5"
-    script = f"""
-        import os, signal
-        from spiking.datasets import storage
-        from tests.datasets.strategies import random_store
-        storage.checksum = lambda arrays: os.kill(os.getpid(), signal.SIGKILL)  # all arrays are written by now
-        random_store().save({str(path)!r})
-    """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)], cwd=Path(__file__).parents[2], capture_output=True
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    with monkeypatch.context() as patch:
+        patch.setattr("spiking.datasets.storage.checksum", die)
+        writer = multiprocessing.get_context("fork").Process(target=random_store().save, args=(path,))
+        writer.start()
+        writer.join()
+    assert writer.exitcode == -signal.SIGKILL
     assert not path.exists() and len(os.listdir(tmp_path)) == 1
     random_store().save(path)
     assert os.listdir(tmp_path) == ["s.h5"]
@@ -196,6 +196,13 @@ def test_a_recording_without_events_is_fine_when_its_duration_is_known() -> None
     store = EventStore.from_arrays([1], [4], [0, 0, 1], [0, 1], channels=2, duration=2000)
     events, _ = store.batch([0, 1], dt=1.0)
     assert events.lengths.tolist() == [2, 2] and events.to_dense()[:, 0].sum() == 0
+
+
+def test_the_rate_is_events_per_second_and_channel() -> None:
+    store = EventStore.from_arrays([0, 1, 1], [4, 5, 6], [0, 3, 3], [0, 1], channels=3, duration=[1_500_000, 500_000])
+    assert store.rate == pytest.approx(3 / (2.0 * 3)) and isinstance(store.rate, float)
+    assert store.select([0]).rate == pytest.approx(3 / (1.5 * 3))
+    assert store.select([1]).rate == store.select([]).rate == 0.0
 
 
 def test_text_labels_become_classes() -> None:
