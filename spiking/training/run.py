@@ -57,11 +57,13 @@ def run(
         resume: go on from its last checkpoint, if it has one.
     """
     quiet()
+    data.setup()
+    model.build(data)
     history = History(folder)
     best, last = folder / "checkpoints" / "best.ckpt", folder / "checkpoints" / "last.ckpt"
     keep: list[Callback] = [_keep(last)]
     if data.valid_share:
-        keep.insert(0, _keep(best, monitor="valid_accuracy", mode="max"))
+        keep.insert(0, _keep(best, monitor="valid_loss", mode="min"))
     own = trainer.get("callbacks") or []
     callbacks = [*(own if isinstance(own, list) else [own]), history, *keep]
     place = trainer.get("default_root_dir") or folder
@@ -125,9 +127,9 @@ def _report(
         restore(model, checkpoint)
         assert model.network is not None
         metrics["parameters"] = sum(p.numel() for p in model.network.parameters())
-        scored = [row["valid_accuracy"] for row in rows if "valid_accuracy" in row]
-        if scored:
-            metrics |= {"valid_accuracy": max(scored), "best_epoch": 1 + scored.index(max(scored))}
+        if "valid_loss" in rows[-1]:
+            chosen = min(rows, key=lambda row: row["valid_loss"])
+            metrics |= {"valid_accuracy": chosen["valid_accuracy"], "best_epoch": chosen["epoch"]}
         # Whoever stopped a run may go on with it: the test recordings stay unseen until it is done.
         split, store = ("test", data.test) if not interrupted else ("valid", data.valid or data.train)
         found = measure(model, data.whole_loader(store), device)
