@@ -1,10 +1,10 @@
-"""How long one layer of spiking neurons takes, forward and backward, next to snnTorch: `python benchmarks/neurons.py`.
+"""How long a layer of spiking neurons takes, forward and backward, next to snnTorch: `python benchmarks/neurons.py`.
 
-Events (T, B, inputs) into N leaky neurons, u = beta u + W x - threshold z' with the reset detached, z = H(u - threshold)
-with a triangle surrogate plugged into both. snnTorch runs in its faster form: one Linear over all steps, then `Leaky`
-step by step over `unbind`. Both sides run in one process, in turn, on the same threads. First they must agree: spikes on
-all but 1e-6 of neuron-steps, weight gradients to a relative RMS of 1e-3. Where they do not, no ratio is printed and the
-exit status is 1.
+Events (T, B, inputs) into N leaky neurons, u = beta u + W x - threshold z' with the reset detached and a triangle
+surrogate plugged into both. snnTorch runs in its faster form: one Linear over all steps, then `Leaky` step by step over
+`unbind`. Both sides run in one process, in turn, on the same threads. First they must agree: spikes on all but 1e-6 of
+neuron-steps, weight gradients to a relative RMS of 1e-3. Where they do not, no ratio is printed and the exit status is
+1. On a loaded machine the ratio means little: many short parallel regions, as in snnTorch, suffer most.
 """
 
 from __future__ import annotations
@@ -93,7 +93,9 @@ def main() -> int:
     rule = Rule(input_scale="one", reset_time="next")
 
     def neurons(x: Events | Tensor, matrix: Tensor | None = None) -> Tensor:
-        spikes, _ = lif(x, weight=matrix, tau_mem=TAU, threshold=THRESHOLD, rule=rule, surrogate=triangle(WIDTH), dt=1.0)
+        spikes, _ = lif(
+            x, weight=matrix, tau_mem=TAU, threshold=THRESHOLD, rule=rule, surrogate=triangle(WIDTH), dt=1.0
+        )
         assert isinstance(spikes, Tensor)
         return spikes
 
@@ -126,7 +128,8 @@ def main() -> int:
 
     taken = timed(layers, weight, grad, rounds)
     slow = taken["snntorch Leaky"]
-    print(f"load average {os.getloadavg()[0]:.2f}\n\n| forward and backward | min ms | median ms | ratio (median of pairs) |")
+    print(f"load average {os.getloadavg()[0]:.2f}\n")
+    print("| forward and backward | min ms | median ms | ratio (median of pairs) |")
     print("|---|---|---|---|")
     for name, ms in taken.items():
         ratio = statistics.median(a / b for a, b in zip(slow, ms, strict=True))

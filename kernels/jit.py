@@ -22,16 +22,12 @@ import numba
 import torch
 
 
-def jit(function: Callable[..., Any], inline: str = "never") -> Callable[..., Any]:
+def jit(function: Callable[..., Any]) -> Callable[..., Any]:
     """A decorator that compiles a function, and keeps its code where a folder can be written.
 
     No fast-math: a sum in another order or a fused multiply-add moves a membrane across its threshold.
-
-    Arguments:
-        function: what to compile.
-        inline: "always" compiles it into its callers, so that a constant of theirs is one in its loops.
     """
-    options = {"nogil": True, "error_model": "numpy", "inline": inline}
+    options = {"nogil": True, "error_model": "numpy"}
     root = numba.config.CACHE_DIR
     numba.config.CACHE_DIR = str(Path(root or Path(__file__).parent / "__pycache__") / f"numba-{_version()}")
     try:

@@ -1,8 +1,9 @@
 """The integrate-and-fire recurrence on CPUs, forward and backward: how work is cut, and what the op calls.
 
 Work is cut into tasks of BLOCK neurons and a share of the samples. Feed-forward neurons do not meet, so a task owns its
-columns of W, which it copies together where that pays, and runs its samples one after the other, event by event. The
-cut depends on the sizes alone: any number of threads gives the same bits.
+columns of W, which it copies together where that pays. It runs GROUP samples through time together, event by event: the
+rows of a step lie together in memory, those of a sample as far apart as they can. The cut depends on the sizes alone:
+any number of threads gives the same bits.
 
 Backward, a task computes CHECKPOINT steps again from a checkpoint, taking the spikes from the saved bits, and walks
 back through them. Shares of the samples have weight and parameter gradients of their own, added up in a fixed order.
@@ -26,7 +27,6 @@ from spiking.kernels.lif.cpu_step import (
     DX,
     GAP,
     HAT,
-    LANES,
     LEVEL,
     SLOPE,
     TAPE,
@@ -34,21 +34,23 @@ from spiking.kernels.lif.cpu_step import (
     adjoint,
     at,
     carried,
+    clear,
     fire,
     integrate,
     move,
-    of,
     pack,
     put,
+    receive,
     settle,
     take,
     unpack,
 )  # fmt: skip
-from spiking.kernels.lif.rule import BIAS, REFRACTORY, ROWS, STATES, THETA, Z
+from spiking.kernels.lif.rule import REFRACTORY, ROWS, STATES, THETA, Z
 from spiking.kernels.surrogate.cpu import derivative
 
 CHECKPOINT = DEPTH - 1
-TASKS = 16
+TASKS = 8
+GROUP = CHECKPOINT // 2  # samples that go through time together, so that memory is met in long pieces
 
 
 @jit
@@ -61,13 +63,14 @@ def share_of(task, shares, samples, N):  # type: ignore[no-untyped-def]
 @jit
 def columns(weight, inputs, N, lo, n, rows):  # type: ignore[no-untyped-def]
     """Columns of a flat matrix as (flat, first place, stride), copied together if `rows` reads pay for that."""
-    if rows < 2 * inputs:
+    if n == N or rows < 2 * inputs:
         return weight, lo, N
-    block = np.zeros(inputs * BLOCK, weight.dtype)
+    block = np.empty(inputs * n, weight.dtype)
     for i in range(inputs):
-        for j in range(n):
-            block[i * BLOCK + j] = weight[i * N + lo + j]
-    return block, 0, BLOCK
+        o, q = np.uint64(i * n), np.uint64(i * N + lo)
+        for j in range(np.uint64(n)):
+            block[o + j] = weight[q + j]
+    return block, 0, n
 
 
 @jit
@@ -85,23 +88,6 @@ def block_of(params, N, lo, n):  # type: ignore[no-untyped-def]
 
 
 @jit
-def drive(flags, current, row, N, lo, n, p, tape, k, weight, base, stride, index, value, indptr):  # type: ignore[no-untyped-def]
-    """I of step k, from the currents or the events of a row (step and sample)."""
-    x, bias = at(X if flags[0] else DRIVE, k), of(BIAS)
-    if current.size:
-        o = np.uint64(row * N + lo)
-        for j in range(n):
-            tape[x + j] = current[o + j] + p[bias + j]
-    else:
-        for j in range(LANES):
-            tape[x + j] = p[bias + j]
-        if stride == BLOCK:
-            gather(tape, x, LANES, weight, base, stride, index, value, indptr[row], indptr[row + 1])
-        else:
-            gather(tape, x, n, weight, base, stride, index, value, indptr[row], indptr[row + 1])
-
-
-@jit
 def forward_task(  # type: ignore[no-untyped-def]
     task, shares, sizes, current, indptr, index, value, weight, params, state, lengths, flags, spikes, membrane, last,
     bits, checkpoints,
@@ -114,44 +100,54 @@ def forward_task(  # type: ignore[no-untyped-def]
     p, tape = block_of(params, N, lo, neurons)
     byte = np.zeros(BLOCK, np.uint8)
     word = byte.view(np.uint64)
-    width = (N + 7) // 8
-    for b in range(begin, end):
-        for row in range(STATES):
-            take(state, (row * samples + b) * N + lo, n, tape, row, 0)
+    width, x_row = (N + 7) // 8, X if flags[0] else DRIVE
+    for first in range(begin, end, GROUP):
+        group = min(GROUP, end - first)
+        for g in range(group):
+            for row in range(STATES):
+                take(state, (row * samples + first + g) * N + lo, n, tape, row, 2 * g)
         saved = 0
-        for start in range(0, T, CHECKPOINT):
-            if checkpoints.size:
+        for t in range(T):
+            if checkpoints.size and t % CHECKPOINT == 0:
                 for row in range(STATES):
                     if row != Z and carried(flags, row):
-                        put(tape, row, 0, n, checkpoints, (saved * samples + b) * N + lo)
+                        for g in range(group):
+                            put(tape, row, 2 * g, n, checkpoints, (saved * samples + first + g) * N + lo)
                         saved += 1
-            stop = min(T, start + CHECKPOINT)
-            steps = max(0, min(stop, lengths[b]) - start)
-            for k in range(steps):
-                here = (start + k) * samples + b
-                drive(flags, current, here, N, lo, n, p, tape, k, flat, base, stride, index, value, indptr)
-                integrate(flags, p, tape, k)
-                fire(flags, tape, k)
-                settle(flags, p, tape, k)
+            for g in range(group):
+                k, here = 2 * g, t * samples + first + g
+                if t < lengths[first + g]:
+                    receive(flags, p, tape, k, n, current, here * N + lo)
+                    if inputs:
+                        x = at(x_row, k)
+                        gather(tape, x, n, flat, base, stride, index, value, indptr[here], indptr[here + 1])
+                    integrate(flags, p, tape, k, n)
+                    fire(flags, tape, k, n)
+                    settle(flags, p, tape, k, n)
+                    for row in range(STATES):
+                        if carried(flags, row):
+                            move(tape, row, k + 1, k, n)
+                else:
+                    clear(tape, Z, k + 1, n)
+                    clear(tape, HAT, k, n)
                 put(tape, Z, k + 1, n, spikes, here * N + lo)
                 if membrane.size:
                     put(tape, HAT, k, n, membrane, here * N + lo)
                 if bits.size:
                     pack(tape, k + 1, n, byte, word, bits, here * width + lo // 8)
-            for t in range(start + steps, stop):
-                here = t * samples + b
-                for j in range(here * N + lo, here * N + lo + neurons):
-                    spikes[j] = 0
-                    if membrane.size:
-                        membrane[j] = 0
-                if bits.size:
-                    for j in range(here * width + lo // 8, here * width + (lo + neurons + 7) // 8):
-                        bits[j] = 0
+        for g in range(group):
             for row in range(STATES):
-                if carried(flags, row):
-                    move(tape, row, steps, 0)
-        for row in range(STATES):
-            put(tape, row, 0, n, last, (row * samples + b) * N + lo)
+                put(tape, row, 2 * g, n, last, (row * samples + first + g) * N + lo)
+
+
+@jit
+def collect(flat, start, steps, samples, first, group, N, lo, n, tile):  # type: ignore[no-untyped-def]
+    """Rows of some steps of a group of samples, (step, sample, BLOCK), in the order in which they lie in memory."""
+    for k in range(steps):
+        for g in range(group):
+            o, q = np.uint64(((start + k) * samples + first + g) * N + lo), np.uint64((k * GROUP + g) * BLOCK)
+            for j in range(n):
+                tile[q + j] = flat[o + j]
 
 
 @jit
@@ -167,61 +163,82 @@ def backward_task(  # type: ignore[no-untyped-def]
     p, tape = block_of(params, N, lo, neurons)
     gap, slope = tape[GAP * DEPTH * BLOCK :], tape[SLOPE * DEPTH * BLOCK :]
     acc, total = np.zeros(ROWS * BLOCK, p.dtype), np.zeros((ROWS, neurons))
-    dw = np.zeros((inputs, BLOCK), p.dtype)
-    width, rows = (N + 7) // 8, 0
+    dw = np.zeros((inputs, neurons), p.dtype)
+    tile_z = np.zeros(CHECKPOINT * GROUP * BLOCK, p.dtype)
+    tile_h = np.zeros(CHECKPOINT * GROUP * BLOCK if grad_membrane.size else 0, p.dtype)
+    adjoints = np.zeros(GROUP * REFRACTORY * BLOCK, p.dtype)
+    width, rows, x_row = (N + 7) // 8, 0, X if flags[0] else DRIVE
     for row in range(STATES):
         if row != Z and carried(flags, row):
             rows += 1
-    for b in range(begin, end):
-        length = lengths[b]
-        for row in range(REFRACTORY):
-            take(grad_last, (row * samples + b) * N + lo, n, tape, ADJOINT + row, 0)
-        if current.size:
-            for t in range(length, T):
-                for j in range((t * samples + b) * N + lo, (t * samples + b) * N + lo + neurons):
-                    grad_current[j] = 0
-        for segment in range((length + CHECKPOINT - 1) // CHECKPOINT - 1, -1, -1):
-            start = segment * CHECKPOINT
-            steps = min(CHECKPOINT, length - start)
-            saved = segment * rows
-            for row in range(STATES):
-                if row != Z and carried(flags, row):
-                    take(checkpoints, (saved * samples + b) * N + lo, n, tape, row, 0)
-                    saved += 1
-            if start:
-                unpack(bits, ((start - 1) * samples + b) * width + lo // 8, neurons, tape, 0)
-            else:
-                take(state, (Z * samples + b) * N + lo, n, tape, Z, 0)
-            for k in range(steps):
-                here = (start + k) * samples + b
-                drive(flags, current, here, N, lo, n, p, tape, k, flat, base, stride, index, value, indptr)
-                integrate(flags, p, tape, k)
-                unpack(bits, here * width + lo // 8, neurons, tape, k + 1)
-                settle(flags, p, tape, k)
-            derivative(kind, numbers, gap[: steps * BLOCK], slope)
+    for first in range(begin, end, GROUP):
+        group = min(GROUP, end - first)
+        for g in range(group):
             for row in range(REFRACTORY):
-                if carried(flags, row):
-                    move(tape, ADJOINT + row, 0, steps)
-            for k in range(steps - 1, -1, -1):
-                here = (start + k) * samples + b
-                adjoint(flags, p, tape, k, n, grad_spikes, grad_membrane, here * N + lo, acc)
+                take(grad_last, (row * samples + first + g) * N + lo, n, tape, ADJOINT + row, 0)
+                put(tape, ADJOINT + row, 0, n, adjoints, (g * REFRACTORY + row) * BLOCK)
+        for segment in range((T + CHECKPOINT - 1) // CHECKPOINT - 1, -1, -1):
+            start = segment * CHECKPOINT
+            collect(grad_spikes, start, min(CHECKPOINT, T - start), samples, first, group, N, lo, n, tile_z)
+            if grad_membrane.size:
+                collect(grad_membrane, start, min(CHECKPOINT, T - start), samples, first, group, N, lo, n, tile_h)
+            for g in range(group):
+                b = first + g
+                steps = max(0, min(CHECKPOINT, lengths[b] - start))
                 if current.size:
-                    put(tape, DX, k, n, grad_current, here * N + lo)
+                    for t in range(start + steps, min(start + CHECKPOINT, T)):
+                        for j in range((t * samples + b) * N + lo, (t * samples + b) * N + lo + neurons):
+                            grad_current[j] = 0
+                if steps == 0:
+                    continue
+                saved = segment * rows
+                for row in range(STATES):
+                    if row != Z and carried(flags, row):
+                        take(checkpoints, (saved * samples + b) * N + lo, n, tape, row, 0)
+                        saved += 1
+                if start:
+                    unpack(bits, ((start - 1) * samples + b) * width + lo // 8, neurons, tape, 0)
                 else:
-                    scatter(tape, at(DX, k), LANES, dw, index, value, indptr[here], indptr[here + 1])
-        for row in range(REFRACTORY):
-            put(tape, ADJOINT + row, 0, n, grad_state, (row * samples + b) * N + lo)
-        for j in range(neurons):
-            grad_state[(REFRACTORY * samples + b) * N + lo + j] = 0
-            for row in range(ROWS):
+                    take(state, (Z * samples + b) * N + lo, n, tape, Z, 0)
+                for k in range(steps):
+                    here = (start + k) * samples + b
+                    receive(flags, p, tape, k, n, current, here * N + lo)
+                    if inputs:
+                        x = at(x_row, k)
+                        gather(tape, x, n, flat, base, stride, index, value, indptr[here], indptr[here + 1])
+                    integrate(flags, p, tape, k, n)
+                    unpack(bits, here * width + lo // 8, neurons, tape, k + 1)
+                    settle(flags, p, tape, k, n)
+                derivative(kind, numbers, gap[: steps * BLOCK], slope)
+                for row in range(REFRACTORY):
+                    take(adjoints, (g * REFRACTORY + row) * BLOCK, n, tape, ADJOINT + row, steps)
+                for k in range(steps - 1, -1, -1):
+                    adjoint(flags, p, tape, k, n, tile_z, tile_h, (k * GROUP + g) * BLOCK, acc)
+                    here = (start + k) * samples + b
+                    if current.size:
+                        put(tape, DX, k, n, grad_current, here * N + lo)
+                    else:
+                        scatter(tape, at(DX, k), n, dw, index, value, indptr[here], indptr[here + 1])
+                for row in range(REFRACTORY):
+                    if carried(flags, row):
+                        put(tape, ADJOINT + row, 0, n, adjoints, (g * REFRACTORY + row) * BLOCK)
+        for row in range(ROWS):
+            for j in range(neurons):
                 total[row, j] += acc[row * BLOCK + j]
                 acc[row * BLOCK + j] = 0
+        for g in range(group):
+            for row in range(REFRACTORY):
+                take(adjoints, (g * REFRACTORY + row) * BLOCK, n, tape, ADJOINT + row, 0)
+                put(tape, ADJOINT + row, 0, n, grad_state, (row * samples + first + g) * N + lo)
+            for j in range(neurons):
+                grad_state[(REFRACTORY * samples + first + g) * N + lo + j] = 0
     for row in range(ROWS):
         for j in range(neurons):
             grad_params[(share * ROWS + row) * N + lo + j] = total[row, j]
     for i in range(inputs):
-        for j in range(neurons):
-            grad_weight[(share * inputs + i) * N + lo + j] = dw[i, j]
+        o = np.uint64((share * inputs + i) * N + lo)
+        for j in range(n):
+            grad_weight[o + j] = dw[i, j]
 
 
 def _shares(samples: int, N: int, inputs: int, events: int) -> int:

@@ -5,7 +5,7 @@ The tape of a block is flat, (row, step, neuron): the state before step k stands
 GAP = u^ - theta; for the way back SLOPE = h(GAP), the adjoints of the state from row ADJOINT on and, where GAP was, DX,
 that of I. X = I has a row of its own only with a synapse. Rows lie a constant distance apart, and places are unsigned:
 so the compiler knows that they don't overlap, tests no index for being negative, and its loops over neurons are vector
-code. They run over all LANES; those past the last neuron hold zeros.
+code. The number n of neurons is unsigned for the same reason.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ import numpy as np
 from spiking.kernels.jit import jit
 from spiking.kernels.lif.rule import BIAS, REFRACTORY, STATES, THETA, A, B, C, I, K, P, Q, R, S, U, W, Z
 
-BLOCK = 128
-LANES = np.uint64(BLOCK)
+BLOCK = 256
 DEPTH = 17  # CHECKPOINT steps and the state after the last
 DRIVE, LEVEL, HAT, GAP, SLOPE, X, ADJOINT = range(STATES, STATES + 7)
 DX = GAP
@@ -54,11 +53,19 @@ def put(tape, row, k, n, flat, place):  # type: ignore[no-untyped-def]
 
 
 @jit
-def move(tape, row, source, target):  # type: ignore[no-untyped-def]
+def move(tape, row, source, target, n):  # type: ignore[no-untyped-def]
     """A row of the tape from one step to another."""
     x, y = at(row, source), at(row, target)
-    for j in range(LANES):
+    for j in range(n):
         tape[y + j] = tape[x + j]
+
+
+@jit
+def clear(tape, row, k, n):  # type: ignore[no-untyped-def]
+    """A row of the tape to 0."""
+    x = at(row, k)
+    for j in range(n):
+        tape[x + j] = 0
 
 
 @jit
@@ -93,83 +100,94 @@ def carried(flags, row):  # type: ignore[no-untyped-def]
 
 
 @jit
-def integrate(flags, p, tape, k):  # type: ignore[no-untyped-def]
+def receive(flags, p, tape, k, n, current, place):  # type: ignore[no-untyped-def]
+    """I of step k: the bias, and the currents at `place` if there are any."""
+    x, bias, o = at(X if flags[0] else DRIVE, k), of(BIAS), np.uint64(place)
+    for j in range(n):
+        tape[x + j] = p[bias + j]
+    if current.size:
+        for j in range(n):
+            tape[x + j] += current[o + j]
+
+
+@jit
+def integrate(flags, p, tape, k, n):  # type: ignore[no-untyped-def]
     """Step k from I up to u^ - theta."""
     synapse, adaptation, _, reset, reset_next, _, _, refractory, mute = flags
     u, w, z, rest = at(U, k), at(W, k), at(Z, k), at(REFRACTORY, k)
     drive, level, hat, gap = at(DRIVE, k), at(LEVEL, k), at(HAT, k), at(GAP, k)
     if synapse:
         x, i, i_new, c, gain = at(X, k), at(I, k), at(I, k + 1), of(C), of(K)
-        for j in range(LANES):
+        for j in range(n):
             tape[i_new + j] = p[c + j] * tape[i + j] + p[gain + j] * tape[x + j]
         felt = i_new if synapse == 1 else i
-        for j in range(LANES):
+        for j in range(n):
             tape[drive + j] = tape[felt + j]
     if adaptation == 1:
-        for j in range(LANES):
+        for j in range(n):
             tape[drive + j] -= tape[w + j]
     elif adaptation == 2:
         theta, r = of(THETA), of(R)
-        for j in range(LANES):
+        for j in range(n):
             tape[level + j] = p[theta + j] + p[r + j] * tape[w + j]
     a, s = of(A), of(S)
     if reset_next and reset == 0:
-        for j in range(LANES):
+        for j in range(n):
             h = p[a + j] * tape[u + j] + p[s + j] * tape[drive + j] - tape[level + j] * tape[z + j]
             tape[hat + j] = h
             tape[gap + j] = h - tape[level + j]
     else:
-        for j in range(LANES):
+        for j in range(n):
             h = p[a + j] * tape[u + j] + p[s + j] * tape[drive + j]
             tape[hat + j] = h
             tape[gap + j] = h - tape[level + j]
     if reset_next and reset == 1:
-        for j in range(LANES):
+        for j in range(n):
             tape[hat + j] -= tape[hat + j] * tape[z + j]
             tape[gap + j] = tape[hat + j] - tape[level + j]
     if refractory and not mute:
-        for j in range(LANES):
+        for j in range(n):
             tape[hat + j] = tape[u + j] if tape[rest + j] > 0 else tape[hat + j]
             tape[gap + j] = tape[hat + j] - tape[level + j]
 
 
 @jit
-def fire(flags, tape, k):  # type: ignore[no-untyped-def]
+def fire(flags, tape, k, n):  # type: ignore[no-untyped-def]
     """z = H(u^ - theta), 0 while refractory."""
     inclusive, refractory = flags[6], flags[7]
     gap, z, rest = at(GAP, k), at(Z, k + 1), at(REFRACTORY, k)
     if inclusive:
-        for j in range(LANES):
+        for j in range(n):
             tape[z + j] = tape[gap + j] >= 0
     else:
-        for j in range(LANES):
+        for j in range(n):
             tape[z + j] = tape[gap + j] > 0
     if refractory:
-        for j in range(LANES):
+        for j in range(n):
             tape[z + j] = tape[z + j] if tape[rest + j] <= 0 else 0
 
 
 @jit
-def settle(flags, p, tape, k):  # type: ignore[no-untyped-def]
+def settle(flags, p, tape, k, n):  # type: ignore[no-untyped-def]
     """After the spikes of step k: reset, adaptation, refractory counter."""
     _, adaptation, previous, reset, reset_next, _, _, refractory, _ = flags
     hat, u, z = at(HAT, k), at(U, k + 1), at(Z, k + 1)
     if reset_next or reset == 2:
-        for j in range(LANES):
+        for j in range(n):
             tape[u + j] = tape[hat + j]
     else:
         taken = at(LEVEL, k) if reset == 0 else hat
-        for j in range(LANES):
+        for j in range(n):
             tape[u + j] = tape[hat + j] - tape[taken + j] * tape[z + j]
     if adaptation:
         b, pu, q, w, w_new = of(B), of(P), of(Q), at(W, k), at(W, k + 1)
         read_u, read_z = (at(U, k), at(Z, k)) if previous else (u, z)
-        for j in range(LANES):
+        for j in range(n):
             felt = p[pu + j] * tape[read_u + j] + p[q + j] * tape[read_z + j]
             tape[w_new + j] = p[b + j] * tape[w + j] + felt
     if refractory:
         rest, rest_new = at(REFRACTORY, k), at(REFRACTORY, k + 1)
-        for j in range(LANES):
+        for j in range(n):
             tape[rest_new + j] = refractory if tape[z + j] > 0 else max(tape[rest + j] - 1, 0)
 
 
@@ -188,16 +206,15 @@ def adjoint(flags, p, tape, k, n, grad_z, grad_h, place, acc):  # type: ignore[n
     o = np.uint64(place)
     for j in range(n):
         tape[gz + j] += grad_z[o + j]
-    for j in range(LANES):
         tape[fu + j] = 0
         tape[fz + j] = 0
     if adaptation:
         read_u, read_z, to_u, to_z = (u, z, fu, fz) if previous else (at(U, k + 1), z_new, gu, gz)
         b, pu, q = of(B), of(P), of(Q)
-        for j in range(LANES):
+        for j in range(n):
             tape[to_u + j] += p[pu + j] * tape[gw + j]
             tape[to_z + j] += p[q + j] * tape[gw + j]
-        for j in range(LANES):
+        for j in range(n):
             acc[b + j] += tape[gw + j] * tape[w + j]
             acc[pu + j] += tape[gw + j] * tape[read_u + j]
             acc[q + j] += tape[gw + j] * tape[read_z + j]
@@ -205,69 +222,70 @@ def adjoint(flags, p, tape, k, n, grad_z, grad_h, place, acc):  # type: ignore[n
     # gu becomes the adjoint of u^; dx is that of theta until the parameters have it, then of I.
     reset_now = not reset_next and reset < 2
     if reset_now and not detach:
-        for j in range(LANES):
+        for j in range(n):
             tape[gz + j] -= tape[taken + j] * tape[gu + j]
     if reset_now and reset == 0:
-        for j in range(LANES):
+        for j in range(n):
             tape[dx + j] = -tape[z_new + j] * tape[gu + j]
     else:
-        for j in range(LANES):
+        for j in range(n):
             tape[dx + j] = 0
     if reset_now and reset == 1:
-        for j in range(LANES):
+        for j in range(n):
             tape[gu + j] -= tape[gu + j] * tape[z_new + j]
     if grad_h.size:
         for j in range(n):
             tape[gu + j] += grad_h[o + j]
     if refractory:
-        for j in range(LANES):
+        for j in range(n):
             tape[gz + j] = tape[gz + j] if tape[rest + j] <= 0 else 0
-    for j in range(LANES):
+    for j in range(n):
         e = tape[slope + j] * tape[gz + j]
         tape[gu + j] += e
         tape[dx + j] -= e
     if refractory and not mute:
-        for j in range(LANES):
+        for j in range(n):
             held = tape[gu + j] if tape[rest + j] > 0 else 0
             tape[fu + j] += held
             tape[gu + j] -= held
     a, s, theta, bias = of(A), of(S), of(THETA), of(BIAS)
     if reset_next and reset == 0:
-        for j in range(LANES):
+        for j in range(n):
             tape[dx + j] -= tape[z + j] * tape[gu + j]
         if not detach:
-            for j in range(LANES):
+            for j in range(n):
                 tape[fz + j] -= tape[taken + j] * tape[gu + j]
     elif reset_next and reset == 1:
         if not detach:
-            for j in range(LANES):
+            for j in range(n):
                 tape[fz + j] -= (p[a + j] * tape[u + j] + p[s + j] * tape[drive + j]) * tape[gu + j]
-        for j in range(LANES):
+        for j in range(n):
             tape[gu + j] -= tape[z + j] * tape[gu + j]
     if adaptation == 2:
         r = of(R)
-        for j in range(LANES):
+        for j in range(n):
             acc[r + j] += tape[dx + j] * tape[w + j]
             tape[fw + j] += p[r + j] * tape[dx + j]
-    for j in range(LANES):
+    for j in range(n):
         acc[theta + j] += tape[dx + j]
         acc[a + j] += tape[gu + j] * tape[u + j]
         acc[s + j] += tape[gu + j] * tape[drive + j]
+    for j in range(n):
         tape[fu + j] += p[a + j] * tape[gu + j]
         tape[dx + j] = p[s + j] * tape[gu + j]
     if adaptation == 1:
-        for j in range(LANES):
+        for j in range(n):
             tape[fw + j] -= tape[dx + j]
     if synapse:
         x, c, gain = at(X, k), of(C), of(K)
         if synapse == 1:
-            for j in range(LANES):
+            for j in range(n):
                 tape[gi + j] += tape[dx + j]
                 tape[dx + j] = 0
-        for j in range(LANES):
+        for j in range(n):
             tape[fi + j] = p[c + j] * tape[gi + j] + tape[dx + j]
             acc[c + j] += tape[gi + j] * tape[i + j]
             acc[gain + j] += tape[gi + j] * tape[x + j]
             tape[dx + j] = p[gain + j] * tape[gi + j]
-    for j in range(LANES):
+    for j in range(n):
         acc[bias + j] += tape[dx + j]
