@@ -57,12 +57,13 @@ def instantiate(config: Namespace) -> tuple[Classifier, EventData, dict[str, Any
         DataError: if the data can't be read.
     """
     quiet()
-    pl.seed_everything(config.seed, verbose=False)
     try:
+        pl.seed_everything(config.seed, verbose=False)
         made = parser("", Path()).instantiate(config)
         made.data.setup()
         made.model.build(made.data)
-        # a first Trainer only to hear its complaints before the run folder is made
+        # a first batch and a first Trainer only to hear their complaints before the run folder is made
+        next(iter(made.data.train_dataloader()))
         pl.Trainer(**{**dict(made.trainer), "callbacks": None, "logger": False})
     except DataError:
         raise

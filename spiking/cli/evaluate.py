@@ -39,7 +39,7 @@ def main(argv: Sequence[str]) -> int:
 
     config = parse("evaluate", [] if given.root is None else ["--data.root", given.root], config_file)
     model, data, _ = instantiate(config)
-    restore(model, checkpoint)
+    restore(model, checkpoint, data.train.classes)
     found = measure(model, data.whole_loader(data.test), "cuda" if torch.cuda.is_available() else "cpu")
     assert data.whole is not None
     metrics = numbers(found, "test") | controls(data.whole, data.test)

@@ -31,9 +31,9 @@ def run_folder(out: str | None, name: str, resume: bool = False) -> Path:
     if resume and out is None:
         raise Mistake("--resume needs --out DIR, the folder of the run to go on with")
     folder = Path(out) if out is not None else _new(name)
-    if folder.exists() and not folder.is_dir():
-        raise Mistake(f"--out: {folder} is a file, not a folder")
     try:
+        if folder.exists() and not folder.is_dir():
+            raise Mistake(f"--out: {folder} is a file, not a folder")
         taken = not resume and folder.is_dir() and any(folder.iterdir())
     except PermissionError as error:
         raise Mistake(f"--out: {folder} can't be read ({error.strerror})") from error

@@ -49,6 +49,8 @@ def main(argv: Sequence[str]) -> int:
         return 0
     if given.seeds is not None and given.seeds < 1:
         raise Mistake(f"--seeds: expected at least 1, got {given.seeds}")
+    if given.seeds is not None and given.seed is not None:
+        raise Mistake("--seed: --seeds trains seeds 0, 1, ...; give one of the two")
     if given.root is not None:
         overrides += ["--data.root", given.root]
     elif preset in NEEDS_ROOT and not given.resume and not any(o.startswith("--data.root") for o in overrides):
@@ -107,6 +109,8 @@ def _train(preset: str, given: argparse.Namespace, overrides: list[str], folder:
 
 def _one(preset: str, overrides: list[str], folder: Path, seed: int | None, resume: bool) -> Outcome:
     """One seed; a finished one is not run again."""
+    from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
     from spiking.cli.config import instantiate, parse, save
     from spiking.training.run import Outcome, run
 
@@ -118,7 +122,10 @@ def _one(preset: str, overrides: list[str], folder: Path, seed: int | None, resu
     model, data, trainer = instantiate(config)
     folder.mkdir(parents=True, exist_ok=True)
     save(config, kept)
-    return run(model, data, trainer, folder, resume)
+    try:
+        return run(model, data, trainer, folder, resume)
+    except MisconfigurationException as error:
+        raise Mistake(str(error)) from error
 
 
 def _finished(folder: Path, overrides: list[str]) -> bool:

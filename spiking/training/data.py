@@ -22,6 +22,9 @@ class EventData(pl.LightningDataModule):
             class in the same share.
         augment: random changes to training recordings.
         seed: of the order and of the augmentation.
+
+    Raises:
+        ValueError: if `name` is "folder" and there is no `root`.
     """
 
     def __init__(
@@ -38,6 +41,8 @@ class EventData(pl.LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        if name == "folder" and root is None:
+            raise ValueError("root: folder needs the folder of your recordings, one sub-folder a class, got None")
         self.source = f"folder:{root}" if name == "folder" else name
         self.root = None if name == "folder" else root
         self.batch_size, self.dt, self.steps, self.binary = batch_size, dt, steps, binary

@@ -8,12 +8,14 @@ range (spiking/training/regularise.py).
 
 from __future__ import annotations
 
+import math
 import random
 from typing import Any, Literal
 
 import lightning.pytorch as pl
 import numpy as np
 import torch
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 from torch.nn import Module
 from torch.nn.functional import cross_entropy
@@ -44,6 +46,9 @@ class Classifier(pl.LightningModule):
         rates: bounds on firing rates.
         initialise: draw weights so that membranes fluctuate at the training recordings' event rate; off keeps the
             network's own.
+
+    Raises:
+        ValueError: naming the argument that doesn't fit.
     """
 
     def __init__(
@@ -60,6 +65,11 @@ class Classifier(pl.LightningModule):
         initialise: bool = True,
     ) -> None:
         super().__init__()
+        for name, number, most in (
+            ("lr", lr, math.inf), ("weight_decay", weight_decay, math.inf), ("label_smoothing", label_smoothing, 1.0),
+        ):  # fmt: skip
+            if not 0 <= number <= most or math.isinf(number):
+                raise ValueError(f"{name}: expected at least 0{' and at most 1' if most == 1 else ''}, got {number}")
         if isinstance(network, str):
             network_class(network)
         self.network: Module | None = network if isinstance(network, Module) else None
@@ -85,6 +95,10 @@ class Classifier(pl.LightningModule):
     def configure_model(self) -> None:
         """Lightning's moment for it: the data are there, the checkpoint's weights not yet."""
         self.build(self.trainer.datamodule)  # type: ignore[attr-defined]
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Names of the classes, so that the weights are never taken for others."""
+        checkpoint["classes"] = list(self.trainer.datamodule.train.classes)  # type: ignore[attr-defined]
 
     def on_train_epoch_start(self) -> None:
         """Begin every epoch from an order and generators that depend on (seed, epoch, process) alone.
@@ -115,6 +129,10 @@ class Classifier(pl.LightningModule):
             loss = loss + self.rates(spikes, events.lengths, events.dt).mean()
         self._log("loss", loss, labels)
         self._log("train_accuracy", (logits.argmax(1) == labels).float().mean(), labels)
+        if self.trainer.world_size > 1:
+            # Processes average their gradients, but at an epoch's end not all have the same number of recordings.
+            count = torch.tensor(float(len(labels)), device=self.device)
+            loss = loss * (count / self.trainer.strategy.reduce(count.clone(), reduce_op="mean"))
         return loss
 
     def validation_step(self, batch: tuple[Events, Tensor], _: int) -> None:
@@ -127,7 +145,9 @@ class Classifier(pl.LightningModule):
         self._log("spikes_per_sample", torch.as_tensor(fired, dtype=torch.float32, device=self.device), labels)
 
     def _log(self, name: str, value: Tensor, labels: Tensor) -> None:
-        self.log(name, value, on_step=False, on_epoch=True, batch_size=len(labels), sync_dist=True)
+        # Lightning averages these weights over the processes in whole numbers: multiples leave nothing to round down.
+        weight = len(labels) * self.trainer.world_size
+        self.log(name, value, on_step=False, on_epoch=True, batch_size=weight, sync_dist=True)
 
     def configure_optimizers(self) -> Any:
         """The optimiser and, step by step, its schedule."""
@@ -143,7 +163,10 @@ class Classifier(pl.LightningModule):
             optimizer = (torch.optim.AdamW if self.optimizer == "adamw" else torch.optim.Adam)(groups, lr=self.lr)
         if self.schedule == "constant":
             return optimizer
-        steps = int(self.trainer.estimated_stepping_batches)
+        total = self.trainer.estimated_stepping_batches
+        if not 0 < total < math.inf:
+            raise MisconfigurationException(f"schedule: {self.schedule!r} needs a known end, got {total} steps")
+        steps = int(total)
         scheduler: torch.optim.lr_scheduler.LRScheduler
         if self.schedule == "cosine":
             scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)

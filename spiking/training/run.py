@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import copy
 import logging
+import pickle
 import signal
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
 from spiking import plots
+from spiking.datasets import DataError
 from spiking.training.callbacks import History
 from spiking.training.controls import controls
 from spiking.training.data import EventData
@@ -55,6 +57,9 @@ def run(
         trainer: arguments of Lightning's Trainer.
         folder: the run folder, there and writable.
         resume: go on from its last checkpoint, if it has one.
+
+    Raises:
+        DataError: if that checkpoint can't be read, or doesn't fit the network or the recordings.
     """
     quiet()
     data.setup()
@@ -70,7 +75,10 @@ def run(
     lightning = Trainer(**{**trainer, "callbacks": callbacks, "default_root_dir": place})
     if isinstance(lightning.accelerator, CPUAccelerator):
         _compile(model, data)
-    interrupted = _fit(lightning, model, data, str(last) if resume and last.is_file() else None)
+    going_on = resume and last.is_file()
+    if going_on:
+        restore(model, last, data.train.classes)  # Lightning does so again, but says less about what doesn't fit
+    interrupted = _fit(lightning, model, data, str(last) if going_on else None)
     if not lightning.is_global_zero:
         return Outcome({}, interrupted, reports=False)
     try:
@@ -107,6 +115,8 @@ def _fit(trainer: Trainer, model: Classifier, data: EventData, checkpoint: str |
         warnings.filterwarnings("ignore", message=".*the dirpath is not empty.*|.*exists and is not empty.*")
         warnings.filterwarnings("ignore", message=".*you defined a `validation_step` but have no `val_dataloader`.*")
         warnings.filterwarnings("ignore", message=".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*")
+        # An epoch that does not end in validation can't be the best.
+        warnings.filterwarnings("ignore", message=".*could not find the monitored key.*")
         try:
             trainer.fit(model, datamodule=data, ckpt_path=checkpoint)
         except SystemExit:
@@ -124,11 +134,12 @@ def _report(
         metrics["interrupted"] = 1
     if rows:
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        restore(model, checkpoint)
+        restore(model, checkpoint, data.train.classes)
         assert model.network is not None
         metrics["parameters"] = sum(p.numel() for p in model.network.parameters())
-        if "valid_loss" in rows[-1]:
-            chosen = min(rows, key=lambda row: row["valid_loss"])
+        scored = [row for row in rows if "valid_loss" in row]  # not every epoch needs to end in validation
+        if scored:
+            chosen = min(scored, key=lambda row: row["valid_loss"])
             metrics |= {"valid_accuracy": chosen["valid_accuracy"], "best_epoch": chosen["epoch"]}
         # Whoever stopped a run may go on with it: the test recordings stay unseen until it is done.
         split, store = ("test", data.test) if not interrupted else ("valid", data.valid or data.train)
@@ -144,10 +155,33 @@ def _report(
     return metrics
 
 
-def restore(model: Classifier, checkpoint: Path) -> None:
-    """Put a checkpoint's weights into a classifier whose network is built."""
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    model.load_state_dict(state["state_dict"])
+def restore(model: Classifier, checkpoint: Path, classes: Sequence[str]) -> None:
+    """Put a checkpoint's weights into a classifier whose network is built.
+
+    Arguments:
+        model: its network built.
+        checkpoint: the file.
+        classes: names of the classes of the recordings that it is for.
+
+    Raises:
+        DataError: if the file can't be read, or was trained on other classes or with another network.
+    """
+    try:
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
+        raise DataError(f"{checkpoint}: can't be read as a checkpoint ({_first_line(error)})") from error
+    trained = list(state["classes"])
+    if trained != list(classes):
+        raise DataError(f"{checkpoint}: trained on the classes {trained}, the recordings have {list(classes)}")
+    try:
+        model.load_state_dict(state["state_dict"])
+    except RuntimeError as error:
+        detail = " ".join(str(error).split("\n", 2)[1:2]).strip()
+        raise DataError(f"{checkpoint}: does not fit the network for these recordings and options: {detail}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def summary(metrics: Mapping[str, float]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -77,6 +78,42 @@ def test_evaluate_gives_the_run_s_numbers(trained: Path, capsys: pytest.CaptureF
     assert found["test_accuracy"] == metrics["test_accuracy"]
     assert found["test_loss"] == pytest.approx(metrics["test_loss"], rel=1e-5)
     assert found["spikes_per_sample"] == metrics["spikes_per_sample"]
+
+
+def test_weights_are_not_taken_for_others(
+    trained: Path, recordings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other, wider = tmp_path / "other", tmp_path / "wider"
+    for root, names in ((other, ("down", "up")), (wider, ("left", "right"))):
+        root.mkdir()
+        (root / "sensor.json").write_text((recordings / "sensor.json").read_text())
+        for name, source in zip(names, ("left", "right"), strict=True):
+            shutil.copytree(recordings / source, root / name)
+    (wider / "sensor.json").write_text('{"width": 7, "height": 6, "polarities": 2}')
+    damaged = tmp_path / "damaged"
+    shutil.copytree(trained, damaged)
+    (damaged / "checkpoints" / "best.ckpt").write_bytes(b"PK")
+    for words, said in (
+        ([trained, "--root", other], "classes ['left', 'right'], the recordings have ['down', 'up']"),
+        ([trained, "--root", wider], "does not fit the network"),
+        ([damaged], "can't be read as a checkpoint"),
+    ):
+        assert main(["evaluate", *map(str, words)]) == 1
+        err = capsys.readouterr().err
+        assert said in err and "best.ckpt" in err and len(err.strip().splitlines()) == 1
+    resumed = ["train", "folder", "--out", str(damaged), "--resume", "--model.options.hidden", "[13]"]
+    assert main(resumed) == 1
+    assert "last.ckpt: does not fit the network" in capsys.readouterr().err
+
+
+def test_epochs_without_validation(small: list[str], tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    assert main([*small, "--out", str(out), "--trainer.check_val_every_n_epoch", "2"]) == 0
+    scored = [row for row in rows(out) if row["valid_loss"]]
+    best = min(scored, key=lambda row: float(row["valid_loss"]))
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics["best_epoch"] == int(best["epoch"]) >= 2
+    assert metrics["valid_accuracy"] == pytest.approx(float(best["valid_accuracy"]))
 
 
 def test_seeds_give_mean_and_interval(small: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -167,6 +204,7 @@ def test_datasets(
         (["train", "folder", "--root", "/nowhere/at/all"], 1, "/nowhere/at/all"),
         (["train", "digits", "--resume"], 2, "--out"),
         (["train", "digits", "--seeds", "0"], 2, "--seeds"),
+        (["train", "digits", "--seeds", "2", "--seed", "1"], 2, "--seed"),
         (["evaluate", "/nowhere/at/all"], 2, "config.yaml"),
         (["datasets", "info", "mnist"], 1, "digits"),
         (["datasets", "prepare", "nmnist", "--root", "/nowhere/at/all"], 1, "/nowhere/at/all"),
@@ -196,6 +234,13 @@ def test_a_mistake_is_one_line_and_a_status(
         (["--data.valid_by", "writer"], "writer"),
         (["--data.dt", "-1"], "dt"),
         (["--trainer.accelerator", "abacus"], "abacus"),
+        (["--data.batch_size", "0"], "batch_size"),
+        (["--data.steps", "0"], "steps"),
+        (["--model.lr", "-1"], "lr"),
+        (["--model.label_smoothing", "2"], "label_smoothing"),
+        (["--seed", "-1"], "-1"),
+        (["--trainer.max_epochs", "-1"], "schedule"),
+        (["--trainer.limit_train_batches", "0"], "schedule"),
     ],
 )
 def test_a_wrong_override_is_named(

@@ -12,8 +12,12 @@ import pytest
 
 from spiking.cli.main import main
 
-# 24 training recordings, a quarter of them held out: 18 are three batches of six, or of two times three.
-COMMON = ["--model.options.dropout", "0", "--trainer.max_epochs", "2", "--model.rates.lower_strength", "0.1"]
+# 24 training recordings, 9 of them held out: 15 are batches of six, six and three; or of two times three, twice, and of
+# two beside one, which must count for two and for one.
+COMMON = [
+    "--model.options.dropout", "0", "--trainer.max_epochs", "2", "--model.rates.lower_strength", "0.1",
+    "--data.valid", "9",
+]  # fmt: skip
 
 
 SCRIPT = """

@@ -62,6 +62,11 @@ def test_the_data_fill_in_sizes(store: EventStore) -> None:
     assert isinstance(conv, SpikingConvNet) and conv.sensor == (8, 8, 2)
 
 
+def test_one_s_own_folder_must_be_named() -> None:
+    with pytest.raises(ValueError, match=r"^root:"):
+        EventData("folder")
+
+
 @pytest.mark.parametrize(
     ("name", "options", "said"),
     [
