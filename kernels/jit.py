@@ -4,7 +4,7 @@ Tasks run on plain threads, outside Python's global lock, and not on Numba's own
 when two Python threads enter at once, follow no `torch.set_num_threads`, and compile several times as long.
 
 Numba keys cached code by the file a kernel stands in, and would run old code after a change to a helper in another
-file. So the cache is a folder named after the content of all files with kernels.
+file. So the cache is a folder named after the content of all files with kernels, those of `datasets/` included.
 """
 
 from __future__ import annotations
@@ -22,14 +22,19 @@ import numba
 import torch
 
 
-def jit(function: Callable[..., Any]) -> Callable[..., Any]:
+def jit(function: Callable[..., Any], inline: str = "never") -> Callable[..., Any]:
     """A decorator that compiles a function, and keeps its code where a folder can be written.
 
     No fast-math: a sum in another order or a fused multiply-add moves a membrane across its threshold.
+
+    Arguments:
+        function: what to compile.
+        inline: "always" compiles it into its callers.
     """
-    options = {"nogil": True, "error_model": "numpy"}
-    root = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = str(Path(root or Path(__file__).parent / "__pycache__") / f"numba-{_version()}")
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "inline": inline}
+    config: Any = numba.config
+    root = config.CACHE_DIR
+    config.CACHE_DIR = str(Path(root or Path(__file__).parent / "__pycache__") / f"numba-{_version()}")
     try:
         return numba.njit(function, cache=True, **options)
     except RuntimeError as error:
@@ -37,15 +42,17 @@ def jit(function: Callable[..., Any]) -> Callable[..., Any]:
             raise
         return numba.njit(function, **options)
     finally:
-        numba.config.CACHE_DIR = root
+        config.CACHE_DIR = root
 
 
 @cache
 def _version() -> str:
     digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("**/*.py")):
-        if path.name.startswith("cpu") or path.name in ("jit.py", "rule.py"):
-            digest.update(path.read_bytes())
+    kernels = Path(__file__).parent
+    for path in sorted([*kernels.glob("**/*.py"), *kernels.with_name("datasets").glob("**/*.py")]):
+        content = path.read_bytes()
+        if b"kernels.jit" in content or path.name in ("jit.py", "rule.py"):
+            digest.update(content)
     return digest.hexdigest()[:16]
 
 

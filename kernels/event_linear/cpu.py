@@ -19,7 +19,7 @@ TASKS = 16
 
 
 @jit
-def gather(x, place, n, weight, base, stride, index, value, first, last):  # type: ignore[no-untyped-def]
+def gather(x, place, n, weight, base, stride, index, value, first, last):
     """x[place :][:n] += the sum of value * weight[base + index * stride :] over the events from first to last."""
     o = np.uint64(place)
     e = first
@@ -42,7 +42,7 @@ def gather(x, place, n, weight, base, stride, index, value, first, last):  # typ
 
 
 @jit
-def scatter(source, place, n, grad, index, value, first, last):  # type: ignore[no-untyped-def]
+def scatter(source, place, n, grad, index, value, first, last):
     """grad[index] += value * source[place :] for each event from first to last."""
     o = np.uint64(place)
     for e in range(first, last):
@@ -57,7 +57,7 @@ def scatter(source, place, n, grad, index, value, first, last):  # type: ignore[
 
 
 @jit
-def _forward_task(share, shares, indptr, index, value, weight, out):  # type: ignore[no-untyped-def]
+def _forward_task(share, shares, indptr, index, value, weight, out):
     rows, N = out.shape
     flat, product = weight.ravel(), out.ravel()
     for row in range(share * rows // shares, (share + 1) * rows // shares):
@@ -67,7 +67,7 @@ def _forward_task(share, shares, indptr, index, value, weight, out):  # type: ig
 
 
 @jit
-def _backward_task(task, shares, indptr, index, value, grad, out):  # type: ignore[no-untyped-def]
+def _backward_task(task, shares, indptr, index, value, grad, out):
     rows = indptr.size - 1
     _, inputs, N = out.shape
     flat = grad.ravel()
@@ -84,7 +84,7 @@ def _backward_task(task, shares, indptr, index, value, grad, out):  # type: igno
 
 
 @jit
-def _count_task(share, shares, x, count, others):  # type: ignore[no-untyped-def]
+def _count_task(share, shares, x, count, others):
     rows, channels = x.shape
     other = 0
     for row in range(share * rows // shares, (share + 1) * rows // shares):
@@ -97,7 +97,7 @@ def _count_task(share, shares, x, count, others):  # type: ignore[no-untyped-def
 
 
 @jit
-def _fill_task(share, shares, x, indptr, index, value):  # type: ignore[no-untyped-def]
+def _fill_task(share, shares, x, indptr, index, value):
     rows, channels = x.shape
     for row in range(share * rows // shares, (share + 1) * rows // shares):
         e = indptr[row]

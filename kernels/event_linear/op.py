@@ -8,6 +8,7 @@ cheaper. For the backward pass the sparse path keeps the events, not x.
 from __future__ import annotations
 
 from types import ModuleType
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,6 +17,8 @@ from spiking.events import Events
 from spiking.kernels.backend import resolve
 from spiking.kernels.event_linear import reference
 
+# Where events and a matrix product cost the same, forward and backward, on a CPU: at 0.2 to 0.3 for 256 outputs, below
+# 0.1 for 20 (times of `event_linear` on 6,400 rows of 128 to 700 inputs with DENSITY set to 1 and to -1).
 DENSITY = 0.1
 
 
@@ -141,24 +144,24 @@ def _compress(x: Tensor, limit: float) -> tuple[Tensor, Tensor, Tensor] | None:
     return indptr, index.to(torch.int32), x[row, index]
 
 
-def _keep_events(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
+def _keep_events(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     indptr, index, value, weight, _, ctx.backend = inputs
     ctx.save_for_backward(indptr, index, value)
     ctx.inputs = weight.shape[0]
 
 
-def _differentiate_events(ctx, grad):  # type: ignore[no-untyped-def]
+def _differentiate_events(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     indptr, index, value = ctx.saved_tensors
     dw = torch.ops.spiking.event_linear_backward(indptr, index, value, None, grad, ctx.inputs, ctx.backend)
     return None, None, None, dw, None, None
 
 
-def _keep_dense(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
+def _keep_dense(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     _, weight, ctx.backend = inputs
     ctx.save_for_backward(weight, *output[1:])
 
 
-def _differentiate_dense(ctx, grad, *_):  # type: ignore[no-untyped-def]
+def _differentiate_dense(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
     weight, indptr, index, value, kept = ctx.saved_tensors
     dx = grad @ weight.t() if ctx.needs_input_grad[0] else None
     dw = None

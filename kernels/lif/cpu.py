@@ -54,14 +54,14 @@ GROUP = CHECKPOINT // 2  # samples that go through time together, so that memory
 
 
 @jit
-def share_of(task, shares, samples, N):  # type: ignore[no-untyped-def]
+def share_of(task, shares, samples, N):
     """First neuron, neurons, first sample, sample after the last, share of a task."""
     lo, share = task // shares * BLOCK, task % shares
     return lo, min(BLOCK, N - lo), share * samples // shares, (share + 1) * samples // shares, share
 
 
 @jit
-def columns(weight, inputs, N, lo, n, rows):  # type: ignore[no-untyped-def]
+def columns(weight, inputs, N, lo, n, rows):
     """Columns of a flat matrix as (flat, first place, stride), copied together if `rows` reads pay for that."""
     if n == N or rows < 2 * inputs:
         return weight, lo, N
@@ -74,7 +74,7 @@ def columns(weight, inputs, N, lo, n, rows):  # type: ignore[no-untyped-def]
 
 
 @jit
-def block_of(params, N, lo, n):  # type: ignore[no-untyped-def]
+def block_of(params, N, lo, n):
     """Parameters of a block of neurons, and its tape; LEVEL is the threshold until an adaptation moves it."""
     p = np.zeros(ROWS * BLOCK, params.dtype)
     for row in range(ROWS):
@@ -88,7 +88,7 @@ def block_of(params, N, lo, n):  # type: ignore[no-untyped-def]
 
 
 @jit
-def forward_task(  # type: ignore[no-untyped-def]
+def forward_task(
     task, shares, sizes, current, indptr, index, value, weight, params, state, lengths, flags, spikes, membrane, last,
     bits, checkpoints,
 ):
@@ -141,7 +141,7 @@ def forward_task(  # type: ignore[no-untyped-def]
 
 
 @jit
-def collect(flat, start, steps, samples, first, group, N, lo, n, tile):  # type: ignore[no-untyped-def]
+def collect(flat, start, steps, samples, first, group, N, lo, n, tile):
     """Rows of some steps of a group of samples, (step, sample, BLOCK), in the order in which they lie in memory."""
     for k in range(steps):
         for g in range(group):
@@ -151,7 +151,7 @@ def collect(flat, start, steps, samples, first, group, N, lo, n, tile):  # type:
 
 
 @jit
-def backward_task(  # type: ignore[no-untyped-def]
+def backward_task(
     task, shares, sizes, grad_spikes, grad_membrane, grad_last, current, indptr, index, value, weight, params, state,
     lengths, bits, checkpoints, flags, kind, numbers, grad_current, grad_weight, grad_params, grad_state,
 ):

@@ -25,19 +25,19 @@ _GATHER_BITS = np.uint64(0x0102040810204080)  # times eight bytes of 0 or 1: the
 
 
 @jit
-def at(row, k):  # type: ignore[no-untyped-def]
+def at(row, k):
     """Place of a row of the tape."""
     return np.uint64((row * DEPTH + k) * BLOCK)
 
 
 @jit
-def of(row):  # type: ignore[no-untyped-def]
+def of(row):
     """Place of a row of the parameters."""
     return np.uint64(row * BLOCK)
 
 
 @jit
-def take(flat, place, n, tape, row, k):  # type: ignore[no-untyped-def]
+def take(flat, place, n, tape, row, k):
     """A row of the tape from flat[place :]."""
     o, x = np.uint64(place), at(row, k)
     for j in range(n):
@@ -45,7 +45,7 @@ def take(flat, place, n, tape, row, k):  # type: ignore[no-untyped-def]
 
 
 @jit
-def put(tape, row, k, n, flat, place):  # type: ignore[no-untyped-def]
+def put(tape, row, k, n, flat, place):
     """A row of the tape to flat[place :]."""
     o, x = np.uint64(place), at(row, k)
     for j in range(n):
@@ -53,7 +53,7 @@ def put(tape, row, k, n, flat, place):  # type: ignore[no-untyped-def]
 
 
 @jit
-def move(tape, row, source, target, n):  # type: ignore[no-untyped-def]
+def move(tape, row, source, target, n):
     """A row of the tape from one step to another."""
     x, y = at(row, source), at(row, target)
     for j in range(n):
@@ -61,7 +61,7 @@ def move(tape, row, source, target, n):  # type: ignore[no-untyped-def]
 
 
 @jit
-def clear(tape, row, k, n):  # type: ignore[no-untyped-def]
+def clear(tape, row, k, n):
     """A row of the tape to 0."""
     x = at(row, k)
     for j in range(n):
@@ -69,7 +69,7 @@ def clear(tape, row, k, n):  # type: ignore[no-untyped-def]
 
 
 @jit
-def pack(tape, k, n, byte, word, bits, place):  # type: ignore[no-untyped-def]
+def pack(tape, k, n, byte, word, bits, place):
     """Spikes of step k to bits; `byte` and `word` are one scratch."""
     z = at(Z, k)
     for j in range(n):
@@ -79,7 +79,7 @@ def pack(tape, k, n, byte, word, bits, place):  # type: ignore[no-untyped-def]
 
 
 @jit
-def unpack(bits, place, n, tape, k):  # type: ignore[no-untyped-def]
+def unpack(bits, place, n, tape, k):
     """Bits to the spikes of step k."""
     z = at(Z, k)
     for e in range((n + 7) // 8):
@@ -89,7 +89,7 @@ def unpack(bits, place, n, tape, k):  # type: ignore[no-untyped-def]
 
 
 @jit
-def carried(flags, row):  # type: ignore[no-untyped-def]
+def carried(flags, row):
     """Whether a step reads and changes a row of the state."""
     synapse, adaptation, _, _, _, _, _, refractory, _ = flags
     if row == I:
@@ -100,7 +100,7 @@ def carried(flags, row):  # type: ignore[no-untyped-def]
 
 
 @jit
-def receive(flags, p, tape, k, n, current, place):  # type: ignore[no-untyped-def]
+def receive(flags, p, tape, k, n, current, place):
     """I of step k: the bias, and the currents at `place` if there are any."""
     x, bias, o = at(X if flags[0] else DRIVE, k), of(BIAS), np.uint64(place)
     for j in range(n):
@@ -111,7 +111,7 @@ def receive(flags, p, tape, k, n, current, place):  # type: ignore[no-untyped-de
 
 
 @jit
-def integrate(flags, p, tape, k, n):  # type: ignore[no-untyped-def]
+def integrate(flags, p, tape, k, n):
     """Step k from I up to u^ - theta."""
     synapse, adaptation, _, reset, reset_next, _, _, refractory, mute = flags
     u, w, z, rest = at(U, k), at(W, k), at(Z, k), at(REFRACTORY, k)
@@ -152,7 +152,7 @@ def integrate(flags, p, tape, k, n):  # type: ignore[no-untyped-def]
 
 
 @jit
-def fire(flags, tape, k, n):  # type: ignore[no-untyped-def]
+def fire(flags, tape, k, n):
     """z = H(u^ - theta), 0 while refractory."""
     inclusive, refractory = flags[6], flags[7]
     gap, z, rest = at(GAP, k), at(Z, k + 1), at(REFRACTORY, k)
@@ -168,7 +168,7 @@ def fire(flags, tape, k, n):  # type: ignore[no-untyped-def]
 
 
 @jit
-def settle(flags, p, tape, k, n):  # type: ignore[no-untyped-def]
+def settle(flags, p, tape, k, n):
     """After the spikes of step k: reset, adaptation, refractory counter."""
     _, adaptation, previous, reset, reset_next, _, _, refractory, _ = flags
     hat, u, z = at(HAT, k), at(U, k + 1), at(Z, k + 1)
@@ -192,7 +192,7 @@ def settle(flags, p, tape, k, n):  # type: ignore[no-untyped-def]
 
 
 @jit
-def adjoint(flags, p, tape, k, n, grad_z, grad_h, place, acc):  # type: ignore[no-untyped-def]
+def adjoint(flags, p, tape, k, n, grad_z, grad_h, place, acc):
     """Step k back: the adjoints at k from those at k + 1, DX, and on top of acc those of the parameters.
 
     grad_z and grad_h are flat gradients of the outputs, this step's at `place` (grad_h may be empty).

@@ -25,7 +25,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -411,13 +411,15 @@ def _(
     return torch.empty_like(like), torch.empty_like(params), torch.empty_like(state)
 
 
-def _setup(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
+def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     *tensors, steps, flags, surrogate, trace, _, backend = inputs
     ctx.save_for_backward(*tensors, *output[3:])
     ctx.steps, ctx.flags, ctx.surrogate, ctx.trace, ctx.backend = steps, flags, surrogate, trace, backend
 
 
-def _differentiate(ctx, grad_spikes, grad_membrane, grad_last, *_):  # type: ignore[no-untyped-def]
+def _differentiate(
+    ctx: Any, grad_spikes: Tensor, grad_membrane: Tensor, grad_last: Tensor, *_: Tensor
+) -> tuple[Tensor | None, ...]:
     current, indptr, index, value, weight, params, state, lengths, bits, checkpoints = ctx.saved_tensors
     grad_input, grad_params, grad_state = torch.ops.spiking.lif_backward(
         grad_spikes.contiguous(), grad_membrane.contiguous() if ctx.trace else None, grad_last.contiguous(),

@@ -10,7 +10,7 @@ _FAST_SIGMOID, _ARCTAN, _TRIANGLE, _BOXCAR, _SLAYER, _MULTI_GAUSSIAN = range(1, 
 
 
 @jit
-def derivative(kind, numbers, x, out):  # type: ignore[no-untyped-def]
+def derivative(kind, numbers, x, out):
     """Write h(x) to out.
 
     Arguments:
