@@ -1,12 +1,12 @@
 # make train   set up .venv and train on the embedded data set
 # make test    set up .venv, with the libraries we compare with, and run the tests
 # make lint    ruff and mypy
-# make gpu     the tests and benchmarks that need a GPU, with this environment's own python (PYTHON=...)
+# make gpu     the tests that need a GPU and the kernels' resources, with this environment's own python (PYTHON=...)
 
 PYTHON ?= python3.11
 BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet --constraint constraints.txt
-# Without their requirements, which would bring torchvision and another torch; loguru and pbr are what they need to import.
+# Without their requirements, which would bring torchvision and another torch; loguru and pbr are what they import.
 PEERS := spikingjelly norse sinabs nir nirtorch loguru pbr
 
 .PHONY: train test lint gpu clean
@@ -14,7 +14,7 @@ PEERS := spikingjelly norse sinabs nir nirtorch loguru pbr
 train: .venv/ready
 	$(BIN)/spiking train digits
 
-test: .venv/peers .venv/kernels
+test: .venv/peers
 	$(BIN)/pytest -m "not interpreter"
 	TRITON_INTERPRET=1 $(BIN)/pytest -m interpreter tests/kernels
 
@@ -27,8 +27,8 @@ lint: .venv/ready
 
 gpu:
 	$(PYTHON) -m pip show spiking-torch > /dev/null || $(PYTHON) -m pip install --no-deps --no-build-isolation --editable .
-	cd tests && pytest -m gpu kernels
-	$(PYTHON) benchmarks/neurons.py --device cuda
+	pytest -m gpu tests/kernels
+	$(PYTHON) benchmarks/compile_report.py
 
 .venv/ready: setup.cfg pyproject.toml constraints.txt
 	@command -v $(PYTHON) > /dev/null || { echo "$(PYTHON): not found; give another with make PYTHON=..."; exit 1; }
@@ -39,11 +39,6 @@ gpu:
 .venv/peers: .venv/ready
 	$(PIP) --no-deps $(PEERS)
 	$(PIP) nest-simulator
-	touch $@
-
-# Numba's cache does not see a changed helper in another file: start afresh when any kernel changed.
-.venv/kernels: .venv/ready $(shell find kernels datasets -name '*.py' 2> /dev/null)
-	find kernels datasets -name '*.nb[ic]' -delete
 	touch $@
 
 clean:

@@ -3,8 +3,8 @@
     python benchmarks/nmnist_folds.py --root ../shared/data/nmnist_small/nmnist_small.tar [--out DIR]
 
 All recordings are pooled and divided into five folds, every class evenly. The recipe is that of `spiking train nmnist`
-with nothing held out and the last epoch measured, so no test fold decides anything; it was developed on a fifth of the
-training part of fold 0. A killed run goes on where it stopped when it is given the same --out.
+with nothing held out and the last epoch measured. It was developed on fold 0: on a fifth of its training part, and in
+two short runs on its test part. A killed run goes on where it stopped when it is given the same --out.
 """
 
 from __future__ import annotations

@@ -1,0 +1,36 @@
+"""What README and docs say: their code runs, their links lead somewhere, their commands exist."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
+
+
+def pages() -> list[str]:
+    return [str(page.relative_to(ROOT)) for page in PAGES]
+
+
+@pytest.mark.parametrize("page", pages())
+def test_links_lead_somewhere(page: str) -> None:
+    path = ROOT / page
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", path.read_text()):
+        if not target.startswith("http"):
+            assert (path.parent / target).exists(), f"{page}: {target} does not exist"
+
+
+@pytest.mark.parametrize("page", pages())
+def test_named_files_exist(page: str) -> None:
+    for name in re.findall(r"`((?:examples|benchmarks|docs|tests)/[\w./-]+\.\w+)`", (ROOT / page).read_text()):
+        assert (ROOT / name).exists(), f"{page}: {name} does not exist"
+
+
+def test_the_loop_of_the_readme_learns(capsys: pytest.CaptureFixture[str]) -> None:
+    code = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert code is not None
+    assert len(code[1].splitlines()) <= 20
+    exec(compile(code[1], "README.md", "exec"), {})
+    accuracy = float(re.search(r"tensor\(([0-9.]+)\)", capsys.readouterr().out)[1])  # type: ignore[index]
+    assert accuracy > 0.8
