@@ -9,8 +9,7 @@ from spiking.networks import SpikingMLP
 
 train, test = load("digits", split="train"), load("digits", split="test")
 net = SpikingMLP([train.channels, 256, 10], dropout=0.2)
-rate = train.counts().sum() / train.channels / (train.duration.sum() / 1e6)  # events per channel and second
-net.init_(rate=float(rate), dt=10.0)
+net.init_(rate=train.rate, dt=10.0)  # events per second and channel
 optimizer = torch.optim.Adam(net.parameters(), lr=2e-3)
 loader = train.loader(64, dt=10.0, shuffle=True, augment=Augment(shift=2, rotate=10.0))
 for epoch in range(10):

@@ -9,6 +9,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LINKS = ("kernels", "datasets", "plasticity")
+# Where the names that are no modules come from.
+HOME = {"Events": "spiking.events", "detach": "spiking.neurons", "__version__": "spiking"}
 # What a module may import of ours, by the longest matching prefix. Floors are listed from the ground up.
 FLOORS = [
     ("spiking.events",),
@@ -50,7 +52,7 @@ def imports(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
             if node.module == "spiking":
-                names |= {f"spiking.{alias.name}".replace("spiking.Events", "spiking.events") for alias in node.names}
+                names |= {HOME.get(alias.name, f"spiking.{alias.name}") for alias in node.names}
             else:
                 names.add(node.module or "")
     return {name for name in names if name.startswith("spiking.")}

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from spiking.cli.mistake import Mistake
+
 if TYPE_CHECKING:
     from spiking.datasets import EventStore
 
@@ -27,13 +29,15 @@ def main(argv: Sequence[str]) -> int:
             sub.add_argument("--out", help="the picture's file (default: NAME.png here)")
     given = words.parse_args(argv)
 
-    if given.action == "list":
-        from spiking.datasets import available
+    from spiking.datasets import available, load
 
+    if given.action == "list":
         for name, about in available():
             print(f"{name:<14}{about}")
         return 0
-    from spiking.datasets import load
+    known = [name for name, _ in available()]
+    if given.name.partition(":")[0] not in [name.partition(":")[0] for name in known]:
+        raise Mistake(f"there is no data set {given.name!r}; there are {', '.join(known)}")
 
     name = f"folder:{given.root}" if given.name == "folder" and given.root else given.name
     root = None if name.startswith("folder:") else given.root
@@ -71,8 +75,6 @@ def describe(store: EventStore) -> str:
 
 def _picture(store: EventStore, name: str, out: str | None) -> Path:
     from spiking import plots
-    from spiking.cli.mistake import Mistake
-
     longest = float(store.duration[0]) / 1000
     events, labels = store.batch([0], dt=max(longest / 300, 0.1))
     title = f"{name}: {store.name(0)}, class {store.classes[int(labels[0])]}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import lightning.pytorch as pl
 
 from spiking.datasets import Augment, EventStore, Loader, load
+from spiking.datasets.errors import DataError
 
 
 class EventData(pl.LightningDataModule):
@@ -24,7 +25,7 @@ class EventData(pl.LightningDataModule):
         seed: of the order and of the augmentation.
 
     Raises:
-        ValueError: if `name` is "folder" and there is no `root`.
+        ValueError: if `name` is "folder" and there is no `root`, or `valid` is neither a share nor a whole number.
     """
 
     def __init__(
@@ -43,6 +44,8 @@ class EventData(pl.LightningDataModule):
         super().__init__()
         if name == "folder" and root is None:
             raise ValueError("root: folder needs the folder of your recordings, one sub-folder a class, got None")
+        if not (0 <= valid < 1 or valid == int(valid) >= 1):
+            raise ValueError(f"valid: expected a share from 0 to below 1, or a whole number, got {valid}")
         self.source = f"folder:{root}" if name == "folder" else name
         self.root = None if name == "folder" else root
         self.batch_size, self.dt, self.steps, self.binary = batch_size, dt, steps, binary
@@ -55,6 +58,8 @@ class EventData(pl.LightningDataModule):
         if self.whole is not None:
             return
         self.whole = load(self.source, split="train", root=self.root)
+        if len(self.whole.classes) < 2:
+            raise DataError(f"{self.source}: expected recordings of at least two classes, got {self.whole.classes}")
         self.test = load(self.source, split="test", root=self.root)
         self.train, self.valid = self.whole, None
         if self.valid_share:

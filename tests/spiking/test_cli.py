@@ -206,7 +206,7 @@ def test_datasets(
         (["train", "digits", "--seeds", "0"], 2, "--seeds"),
         (["train", "digits", "--seeds", "2", "--seed", "1"], 2, "--seed"),
         (["evaluate", "/nowhere/at/all"], 2, "config.yaml"),
-        (["datasets", "info", "mnist"], 1, "digits"),
+        (["datasets", "info", "mnist"], 2, "digits"),
         (["datasets", "prepare", "nmnist", "--root", "/nowhere/at/all"], 1, "/nowhere/at/all"),
     ],
 )
@@ -236,6 +236,7 @@ def test_a_mistake_is_one_line_and_a_status(
         (["--trainer.accelerator", "abacus"], "abacus"),
         (["--data.batch_size", "0"], "batch_size"),
         (["--data.steps", "0"], "steps"),
+        (["--data.valid", "1.5"], "valid"),
         (["--model.lr", "-1"], "lr"),
         (["--model.label_smoothing", "2"], "label_smoothing"),
         (["--seed", "-1"], "-1"),

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from spiking.datasets import EventStore
+from spiking.datasets.errors import DataError
 from spiking.networks import SpikingConvNet, SpikingMLP
 from spiking.training import Classifier, EventData, RateBounds, controls, measure
 from spiking.training.build import build_network
@@ -65,6 +66,13 @@ def test_the_data_fill_in_sizes(store: EventStore) -> None:
 def test_one_s_own_folder_must_be_named() -> None:
     with pytest.raises(ValueError, match=r"^root:"):
         EventData("folder")
+
+
+def test_one_class_is_nothing_to_learn(monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = EventStore.from_arrays([0, 1], [0, 1], [0, 1, 2], [0, 0], channels=4, classes=["a"])
+    monkeypatch.setattr("spiking.training.data.load", lambda *_, **__: alone)
+    with pytest.raises(DataError, match="at least two classes"):
+        EventData("mine").setup()
 
 
 @pytest.mark.parametrize(
