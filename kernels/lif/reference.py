@@ -41,6 +41,7 @@ def lif(
     T = current.shape[0]
     a, s, theta, c, k, b, p, q, r, bias = params
     u, i, w, z, rest = state
+    rest = rest.detach()  # a number of steps has no gradient
     trains, traces = [], []
     for t in range(T):
         I = current[t] + bias

@@ -53,7 +53,9 @@ def main(argv: Sequence[str]) -> int:
         raise Mistake("--seed: --seeds trains seeds 0, 1, ...; give one of the two")
     if given.root is not None:
         overrides += ["--data.root", given.root]
-    elif preset in NEEDS_ROOT and not given.resume and not any(o.startswith("--data.root") for o in overrides):
+    elif preset in NEEDS_ROOT and not given.resume and not any(
+        o.startswith(("--data.root", "--config")) for o in overrides
+    ):
         raise Mistake(f"--root: {preset} needs {NEEDS_ROOT[preset]}")
     try:
         folder = run_folder(given.out, preset, given.resume)
