@@ -20,27 +20,79 @@ from typing import Any
 
 import numba
 import torch
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
 
 
 def jit(function: Callable[..., Any], inline: str = "never") -> Callable[..., Any]:
-    """A decorator that compiles a function, and keeps its code where a folder can be written.
+    """A decorator that compiles a function for the types it meets, outside Python's lock.
 
-    No fast-math: a sum in another order or a fused multiply-add moves a membrane across its threshold.
+    A call inside a branch counts references to its arrays, which threads that share them pay dearly: helpers of a task
+    are loops of `range` and no more, and branches stand in the task itself.
 
     Arguments:
         function: what to compile.
         inline: "always" compiles it into its callers.
     """
-    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "inline": inline}
+    how: dict[str, Any] = {"nogil": True, "inline": inline}
+    return _compiled(lambda **options: numba.njit(function, **how, **options))
+
+
+def callback(function: Callable[..., Any], signature: Any) -> Any:
+    """Compile a function that kernels can take as an argument, so that they need not be compiled for each one.
+
+    Arguments:
+        function: arrays come as pointers; numbers it closes over are constants of its code.
+        signature: its numba types.
+    """
+    return _compiled(lambda **options: numba.cfunc(signature, **options)(function))
+
+
+def _pointer(context: Any, array: Any, place: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        flat = context.make_array(signature.args[0])(context, builder, arguments[0])
+        return builder.gep(flat.data, [arguments[1]])
+
+    return types.CPointer(array.dtype)(array, place), generate
+
+
+def _prefetch(write: int) -> Any:
+    """Ask for the cache line at an address before it is read or written: rows that lie apart surprise the hardware."""
+
+    def ask(context: Any, address: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            kinds = [ir.IntType(32)] * 3
+            function = ir.FunctionType(ir.VoidType(), [arguments[0].type, *kinds])
+            prefetch = cgutils.get_or_insert_function(builder.module, function, "llvm.prefetch.p0")
+            builder.call(prefetch, [arguments[0], *(kind(n) for kind, n in zip(kinds, (write, 3, 1), strict=True))])
+            return context.get_dummy_value()
+
+        return types.void(address), generate
+
+    return intrinsic(ask)
+
+
+pointer: Any = intrinsic(_pointer)  # pointer(array, place): the address of array[place], without a reference counted
+prefetch_read, prefetch_write = _prefetch(0), _prefetch(1)
+LINE = 16  # numbers of a cache line in single precision
+
+
+def _compiled(compiler: Callable[..., Any]) -> Any:
+    """Compile, and keep the code where a folder can be written.
+
+    No fast-math: a sum in another order or a fused multiply-add moves a membrane across its threshold.
+    """
     config: Any = numba.config
     root = config.CACHE_DIR
     config.CACHE_DIR = str(Path(root or Path(__file__).parent / "__pycache__") / f"numba-{_version()}")
     try:
-        return numba.njit(function, cache=True, **options)
+        return compiler(cache=True, error_model="numpy")
     except RuntimeError as error:
         if "no locator available" not in str(error):
             raise
-        return numba.njit(function, **options)
+        return compiler(error_model="numpy")
     finally:
         config.CACHE_DIR = root
 

@@ -12,48 +12,56 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spiking.kernels.jit import jit, spread
+from spiking.kernels.jit import LINE, jit, pointer, prefetch_read, prefetch_write, spread
 
-BLOCK = 256
-TASKS = 16
+BLOCK = 128
+TASKS = 8
+AHEAD = 8  # rows between a prefetch and its use
 
 
 @jit
-def gather(x, place, n, weight, base, stride, index, value, first, last):
-    """x[place :][:n] += the sum of value * weight[base + index * stride :] over the events from first to last."""
-    o = np.uint64(place)
-    e = first
-    while value.size and e < last:
-        a, v = np.uint64(base + index[e] * stride), value[e]
-        for j in range(n):
-            x[o + j] += v * weight[a + j]
-        e += 1
-    while e + 4 <= last:  # four rows a pass: x is read and written a quarter as often
+def gather(x, place, n, weight, base, stride, index, first, last):
+    """x[place :][:n] += the sum of weight[base + index * stride :] over the events from first to last."""
+    o, width, whole = np.uint64(place), np.uint64(n), first + (last - first) // 4 * 4
+    for e in range(first, whole, 4):  # four rows a pass: x is read and written a quarter as often
         a, b = np.uint64(base + index[e] * stride), np.uint64(base + index[e + 1] * stride)
         c, d = np.uint64(base + index[e + 2] * stride), np.uint64(base + index[e + 3] * stride)
-        for j in range(n):
+        for j in range(width):
             x[o + j] += (weight[a + j] + weight[b + j]) + (weight[c + j] + weight[d + j])
-        e += 4
-    while e < last:
+    for e in range(whole, last):
         a = np.uint64(base + index[e] * stride)
-        for j in range(n):
+        for j in range(width):
             x[o + j] += weight[a + j]
-        e += 1
 
 
 @jit
-def scatter(source, place, n, grad, index, value, first, last):
-    """grad[index] += value * source[place :] for each event from first to last."""
-    o = np.uint64(place)
+def gather_valued(x, place, n, weight, base, stride, index, value, first, last):
+    """x[place :][:n] += the sum of value * weight[base + index * stride :] over the events from first to last."""
+    o, width = np.uint64(place), np.uint64(n)
     for e in range(first, last):
-        row = np.uint64(index[e])
-        if value.size:
-            v = value[e]
-            for j in range(n):
-                grad[row, j] += v * source[o + j]
-        else:
-            for j in range(n):
-                grad[row, j] += source[o + j]
+        a, v = np.uint64(base + index[e] * stride), value[e]
+        for j in range(width):
+            x[o + j] += v * weight[a + j]
+
+
+@jit
+def scatter(source, place, n, grad, base, stride, index, first, last):
+    """grad[base + index * stride :] += source[place :][:n] for each event from first to last."""
+    o, width = np.uint64(place), np.uint64(n)
+    for e in range(first, last):
+        q = np.uint64(base + index[e] * stride)
+        for j in range(width):
+            grad[q + j] += source[o + j]
+
+
+@jit
+def scatter_valued(source, place, n, grad, base, stride, index, value, first, last):
+    """grad[base + index * stride :] += value * source[place :][:n] for each event from first to last."""
+    o, width = np.uint64(place), np.uint64(n)
+    for e in range(first, last):
+        q, v = np.uint64(base + index[e] * stride), value[e]
+        for j in range(width):
+            grad[q + j] += v * source[o + j]
 
 
 @jit
@@ -61,9 +69,15 @@ def _forward_task(share, shares, indptr, index, value, weight, out):
     rows, N = out.shape
     flat, product = weight.ravel(), out.ravel()
     for row in range(share * rows // shares, (share + 1) * rows // shares):
-        for j in range(N):
-            product[row * N + j] = 0
-        gather(product, row * N, np.uint64(N), flat, 0, N, index, value, indptr[row], indptr[row + 1])
+        e, stop, there = indptr[row], indptr[row + 1], np.uint64(row * N)
+        for j in range(0, N if row + AHEAD < rows else 0, LINE):
+            prefetch_write(pointer(product, (row + AHEAD) * N + j))
+        for j in range(np.uint64(N)):
+            product[there + j] = 0
+        if value.size:
+            gather_valued(product, row * N, N, flat, 0, N, index, value, e, stop)
+        else:
+            gather(product, row * N, N, flat, 0, N, index, e, stop)
 
 
 @jit
@@ -73,14 +87,20 @@ def _backward_task(task, shares, indptr, index, value, grad, out):
     flat = grad.ravel()
     share, lo = task % shares, task // shares * BLOCK
     n = min(BLOCK, N - lo)
-    dw = np.zeros((inputs, n), out.dtype)
+    dw = np.zeros(inputs * n, out.dtype)
     for row in range(share * rows // shares, (share + 1) * rows // shares):
-        scatter(flat, row * N + lo, np.uint64(n), dw, index, value, indptr[row], indptr[row + 1])
+        e, stop = indptr[row], indptr[row + 1]
+        for j in range(0, n if row + AHEAD < rows else 0, LINE):
+            prefetch_read(pointer(flat, (row + AHEAD) * N + lo + j))
+        if value.size:
+            scatter_valued(flat, row * N + lo, n, dw, 0, n, index, value, e, stop)
+        else:
+            scatter(flat, row * N + lo, n, dw, 0, n, index, e, stop)
     product = out.ravel()
     for i in range(inputs):
-        o = np.uint64((share * inputs + i) * N + lo)
+        o, q = np.uint64((share * inputs + i) * N + lo), np.uint64(i * n)
         for j in range(np.uint64(n)):
-            product[o + j] = dw[i, j]
+            product[o + j] = dw[q + j]
 
 
 @jit

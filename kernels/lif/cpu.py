@@ -1,12 +1,12 @@
 """The integrate-and-fire recurrence on CPUs, forward and backward: how work is cut, and what the op calls.
 
 Work is cut into tasks of BLOCK neurons and a share of the samples. Feed-forward neurons do not meet, so a task owns its
-columns of W, which it copies together where that pays. It runs GROUP samples through time together, event by event: the
-rows of a step lie together in memory, those of a sample as far apart as they can. The cut depends on the sizes alone:
-any number of threads gives the same bits.
+columns of W and of its gradient, which fit a core's cache. It runs GROUP samples through time together, event by event:
+the rows of a step lie together in memory, those of a sample as far apart as they can. The cut depends on the sizes
+alone: any number of threads gives the same bits.
 
-Backward, a task computes CHECKPOINT steps again from a checkpoint, taking the spikes from the saved bits, and walks
-back through them. Shares of the samples have weight and parameter gradients of their own, added up in a fixed order.
+Backward, a task computes CHECKPOINT steps again from a checkpoint, spikes included, and walks back through them. Shares
+of the samples have weight and parameter gradients of their own, added up in a fixed order.
 """
 
 from __future__ import annotations
@@ -15,129 +15,127 @@ from functools import reduce
 
 import numpy as np
 import torch
+from numba import from_dtype
 from torch import Tensor
 
-from spiking.kernels.event_linear.cpu import gather, scatter
-from spiking.kernels.jit import jit, spread
+from spiking.kernels.event_linear.cpu import gather, gather_valued, scatter, scatter_valued
+from spiking.kernels.jit import LINE, jit, pointer, prefetch_read, prefetch_write, spread
 from spiking.kernels.lif.cpu_step import (
     ADJOINT,
     BLOCK,
-    DEPTH,
-    DRIVE,
-    DX,
     GAP,
     HAT,
-    LEVEL,
-    SLOPE,
-    TAPE,
-    X,
-    adjoint,
-    at,
-    carried,
-    clear,
-    fire,
-    integrate,
-    move,
+    NEURON,
+    STEP,
+    SUMS,
+    advance,
+    copy,
     pack,
-    put,
     receive,
-    settle,
-    take,
+    retreat,
     unpack,
-)  # fmt: skip
-from spiking.kernels.lif.rule import REFRACTORY, ROWS, STATES, THETA, Z
+)
+from spiking.kernels.lif.rule import BIAS, REFRACTORY, ROWS, STATES, Flags, I, U, W, Z
 from spiking.kernels.surrogate.cpu import derivative
 
-CHECKPOINT = DEPTH - 1
+CHECKPOINT = 16
 TASKS = 8
-GROUP = CHECKPOINT // 2  # samples that go through time together, so that memory is met in long pieces
+GROUP = 16  # samples that go through time together, so that memory is met in long pieces
 
 
 @jit
-def share_of(task, shares, samples, N):
+def clear(flat, place, n):
+    """flat[place :][:n] = 0."""
+    o = np.uint64(place)
+    for j in range(np.uint64(n)):
+        flat[o + j] = 0
+
+
+@jit
+def cut(task, shares, samples, N):
     """First neuron, neurons, first sample, sample after the last, share of a task."""
     lo, share = task // shares * BLOCK, task % shares
     return lo, min(BLOCK, N - lo), share * samples // shares, (share + 1) * samples // shares, share
 
 
 @jit
-def columns(weight, inputs, N, lo, n, rows):
-    """Columns of a flat matrix as (flat, first place, stride), copied together if `rows` reads pay for that."""
-    if n == N or rows < 2 * inputs:
-        return weight, lo, N
-    block = np.empty(inputs * n, weight.dtype)
-    for i in range(inputs):
-        o, q = np.uint64(i * n), np.uint64(i * N + lo)
-        for j in range(np.uint64(n)):
-            block[o + j] = weight[q + j]
-    return block, 0, n
+def block_of(params, N, lo, n):
+    """The parameters of a block of neurons; the sums and the adjoints are 0."""
+    block = np.zeros(NEURON, params.dtype)
+    for row in range(ROWS):
+        copy(params, row * N + lo, n, block, row * BLOCK)
+    return block
 
 
 @jit
-def block_of(params, N, lo, n):
-    """Parameters of a block of neurons, and its tape; LEVEL is the threshold until an adaptation moves it."""
-    p = np.zeros(ROWS * BLOCK, params.dtype)
-    for row in range(ROWS):
-        for j in range(n):
-            p[row * BLOCK + j] = params[row * N + lo + j]
-    tape = np.zeros(TAPE * DEPTH * BLOCK, params.dtype)
-    for k in range(DEPTH):
-        for j in range(n):
-            tape[(LEVEL * DEPTH + k) * BLOCK + j] = p[THETA * BLOCK + j]
-    return p, tape
+def kept(flags, row):
+    """Whether checkpoints hold a row of the state: u always, the others where a step reads them, z as bits."""
+    synapse, adaptation, _, _, _, _, _, refractory, _ = flags
+    if row == I:
+        return synapse > 0
+    if row == W:
+        return adaptation > 0
+    return row == U or (row == REFRACTORY and refractory > 0)
 
 
 @jit
 def forward_task(
-    task, shares, sizes, current, indptr, index, value, weight, params, state, lengths, flags, spikes, membrane, last,
-    bits, checkpoints,
+    task, shares, sizes, current, indptr, index, value, weight, lay, params, state, lengths, flags, step, spikes,
+    membrane, last, bits, checkpoints,
 ):
     """All steps of the samples of a task; arrays that are not given or not wanted are empty."""
-    T, samples, N, inputs = sizes
-    lo, neurons, begin, end, _ = share_of(task, shares, samples, N)
-    n = np.uint64(neurons)
-    flat, base, stride = columns(weight, inputs, N, lo, neurons, index.size // shares)
-    p, tape = block_of(params, N, lo, neurons)
-    byte = np.zeros(BLOCK, np.uint8)
-    word = byte.view(np.uint64)
-    width, x_row = (N + 7) // 8, X if flags[0] else DRIVE
+    T, samples, N = sizes
+    lo, n, begin, end, _ = cut(task, shares, samples, N)
+    base, stride = lo // BLOCK * lay[0], lay[1]
+    block = block_of(params, N, lo, n)
+    tape, x = np.zeros(GROUP * STEP, params.dtype), np.zeros(BLOCK, params.dtype)
+    byte, width = np.zeros(BLOCK, np.uint8), (N + 7) // 8
     for first in range(begin, end, GROUP):
         group = min(GROUP, end - first)
         for g in range(group):
             for row in range(STATES):
-                take(state, (row * samples + first + g) * N + lo, n, tape, row, 2 * g)
+                copy(state, (row * samples + first + g) * N + lo, n, tape, g * STEP + row * BLOCK)
         saved = 0
         for t in range(T):
             if checkpoints.size and t % CHECKPOINT == 0:
+                for g in range(group):
+                    to = (t // CHECKPOINT * samples + first + g) * width + lo // 8
+                    pack(tape, g * STEP + Z * BLOCK, n, byte, bits, to)
                 for row in range(STATES):
-                    if row != Z and carried(flags, row):
+                    if kept(flags, row):
                         for g in range(group):
-                            put(tape, row, 2 * g, n, checkpoints, (saved * samples + first + g) * N + lo)
+                            to = (saved * samples + first + g) * N + lo
+                            copy(tape, g * STEP + row * BLOCK, n, checkpoints, to)
                         saved += 1
             for g in range(group):
-                k, here = 2 * g, t * samples + first + g
+                there = t * samples + first + g
+                to = there * N + lo
+                for j in range(0, n if t + 1 < T else 0, LINE):
+                    prefetch_write(pointer(spikes, to + samples * N + j))
+                    if current.size:
+                        prefetch_read(pointer(current, to + samples * N + j))
                 if t < lengths[first + g]:
-                    receive(flags, p, tape, k, n, current, here * N + lo)
-                    if inputs:
-                        x = at(x_row, k)
-                        gather(tape, x, n, flat, base, stride, index, value, indptr[here], indptr[here + 1])
-                    integrate(flags, p, tape, k, n)
-                    fire(flags, tape, k, n)
-                    settle(flags, p, tape, k, n)
-                    for row in range(STATES):
-                        if carried(flags, row):
-                            move(tape, row, k + 1, k, n)
+                    if current.size:
+                        receive(block, BIAS * BLOCK, n, current, to, x, 0)
+                    else:
+                        copy(block, BIAS * BLOCK, n, x, 0)
+                    if value.size:
+                        gather_valued(x, 0, n, weight, base, stride, index, value, indptr[there], indptr[there + 1])
+                    elif index.size:
+                        gather(x, 0, n, weight, base, stride, index, indptr[there], indptr[there + 1])
+                    step(
+                        pointer(block, 0), pointer(tape, 0), tape.size, np.uint64(g * STEP), np.uint64(n),
+                        pointer(x, 0), pointer(spikes, to),
+                    )
+                    if membrane.size:
+                        copy(tape, g * STEP + HAT * BLOCK, n, membrane, to)
                 else:
-                    clear(tape, Z, k + 1, n)
-                    clear(tape, HAT, k, n)
-                put(tape, Z, k + 1, n, spikes, here * N + lo)
-                if membrane.size:
-                    put(tape, HAT, k, n, membrane, here * N + lo)
-                if bits.size:
-                    pack(tape, k + 1, n, byte, word, bits, here * width + lo // 8)
+                    clear(spikes, to, n)
+                    if membrane.size:
+                        clear(membrane, to, n)
         for g in range(group):
             for row in range(STATES):
-                put(tape, row, 2 * g, n, last, (row * samples + first + g) * N + lo)
+                copy(tape, g * STEP + row * BLOCK, n, last, (row * samples + first + g) * N + lo)
 
 
 @jit
@@ -145,100 +143,107 @@ def collect(flat, start, steps, samples, first, group, N, lo, n, tile):
     """Rows of some steps of a group of samples, (step, sample, BLOCK), in the order in which they lie in memory."""
     for k in range(steps):
         for g in range(group):
-            o, q = np.uint64(((start + k) * samples + first + g) * N + lo), np.uint64((k * GROUP + g) * BLOCK)
-            for j in range(n):
-                tile[q + j] = flat[o + j]
+            copy(flat, ((start + k) * samples + first + g) * N + lo, n, tile, (k * GROUP + g) * BLOCK)
 
 
 @jit
 def backward_task(
-    task, shares, sizes, grad_spikes, grad_membrane, grad_last, current, indptr, index, value, weight, params, state,
-    lengths, bits, checkpoints, flags, kind, numbers, grad_current, grad_weight, grad_params, grad_state,
+    task, shares, sizes, grad_spikes, grad_membrane, grad_last, current, indptr, index, value, weight, lay, params,
+    state, lengths, bits, checkpoints, flags, step, back, kind, numbers, grad_current, grad_weight, grad_params,
+    grad_state,
 ):
-    """Gradients of the samples of a task; those of weight and parameters go to its share."""
-    T, samples, N, inputs = sizes
-    lo, neurons, begin, end, share = share_of(task, shares, samples, N)
-    n = np.uint64(neurons)
-    flat, base, stride = columns(weight, inputs, N, lo, neurons, index.size // shares)
-    p, tape = block_of(params, N, lo, neurons)
-    gap, slope = tape[GAP * DEPTH * BLOCK :], tape[SLOPE * DEPTH * BLOCK :]
-    acc, total = np.zeros(ROWS * BLOCK, p.dtype), np.zeros((ROWS, neurons))
-    dw = np.zeros((inputs, neurons), p.dtype)
-    tile_z = np.zeros(CHECKPOINT * GROUP * BLOCK, p.dtype)
-    tile_h = np.zeros(CHECKPOINT * GROUP * BLOCK if grad_membrane.size else 0, p.dtype)
-    adjoints = np.zeros(GROUP * REFRACTORY * BLOCK, p.dtype)
-    width, rows, x_row = (N + 7) // 8, 0, X if flags[0] else DRIVE
+    """Gradients of the samples of a task; those of weight and parameters go to its share.
+
+    A group goes back a segment of CHECKPOINT steps at a time: first the input of all its steps, then each sample
+    through them and back, last the weight's gradient. So W and its gradient are met in turn, each for long.
+    """
+    T, samples, N = sizes
+    lo, n, begin, end, share = cut(task, shares, samples, N)
+    base, stride = lo // BLOCK * lay[0], lay[1]
+    block = block_of(params, N, lo, n)
+    tape, tile = np.zeros((CHECKPOINT + 1) * STEP, params.dtype), CHECKPOINT * GROUP * BLOCK
+    x, tile_z = np.zeros(tile, params.dtype), np.zeros(tile, params.dtype)
+    tile_h = np.zeros(tile if grad_membrane.size else 0, params.dtype)
+    adjoints, total = np.zeros(GROUP * REFRACTORY * BLOCK, params.dtype), np.zeros((ROWS, n))
+    own, width, rows = min(N, BLOCK), (N + 7) // 8, 0
+    mine = grad_weight.size // (shares * ((N + BLOCK - 1) // BLOCK))
+    clear(grad_weight, task * mine, mine)
     for row in range(STATES):
-        if row != Z and carried(flags, row):
+        if kept(flags, row):
             rows += 1
     for first in range(begin, end, GROUP):
         group = min(GROUP, end - first)
         for g in range(group):
             for row in range(REFRACTORY):
-                take(grad_last, (row * samples + first + g) * N + lo, n, tape, ADJOINT + row, 0)
-                put(tape, ADJOINT + row, 0, n, adjoints, (g * REFRACTORY + row) * BLOCK)
+                copy(grad_last, (row * samples + first + g) * N + lo, n, adjoints, (g * REFRACTORY + row) * BLOCK)
         for segment in range((T + CHECKPOINT - 1) // CHECKPOINT - 1, -1, -1):
-            start = segment * CHECKPOINT
-            collect(grad_spikes, start, min(CHECKPOINT, T - start), samples, first, group, N, lo, n, tile_z)
+            start, steps = segment * CHECKPOINT, min(CHECKPOINT, T - segment * CHECKPOINT)
+            collect(grad_spikes, start, steps, samples, first, group, N, lo, n, tile_z)
             if grad_membrane.size:
-                collect(grad_membrane, start, min(CHECKPOINT, T - start), samples, first, group, N, lo, n, tile_h)
+                collect(grad_membrane, start, steps, samples, first, group, N, lo, n, tile_h)
+            for k in range(steps):
+                for g in range(group):
+                    there, to = (start + k) * samples + first + g, (k * GROUP + g) * BLOCK
+                    if current.size:
+                        receive(block, BIAS * BLOCK, n, current, there * N + lo, x, to)
+                    else:
+                        copy(block, BIAS * BLOCK, n, x, to)
+                    if value.size:
+                        gather_valued(x, to, n, weight, base, stride, index, value, indptr[there], indptr[there + 1])
+                    elif index.size:
+                        gather(x, to, n, weight, base, stride, index, indptr[there], indptr[there + 1])
             for g in range(group):
-                b = first + g
-                steps = max(0, min(CHECKPOINT, lengths[b] - start))
-                if current.size:
-                    for t in range(start + steps, min(start + CHECKPOINT, T)):
-                        for j in range((t * samples + b) * N + lo, (t * samples + b) * N + lo + neurons):
-                            grad_current[j] = 0
-                if steps == 0:
-                    continue
+                valid = max(0, min(steps, lengths[first + g] - start))
                 saved = segment * rows
                 for row in range(STATES):
-                    if row != Z and carried(flags, row):
-                        take(checkpoints, (saved * samples + b) * N + lo, n, tape, row, 0)
+                    if kept(flags, row):
+                        copy(checkpoints, (saved * samples + first + g) * N + lo, n, tape, row * BLOCK)
                         saved += 1
                 if start:
-                    unpack(bits, ((start - 1) * samples + b) * width + lo // 8, neurons, tape, 0)
+                    unpack(bits, (segment * samples + first + g) * width + lo // 8, n, tape, Z * BLOCK)
                 else:
-                    take(state, (Z * samples + b) * N + lo, n, tape, Z, 0)
-                for k in range(steps):
-                    here = (start + k) * samples + b
-                    receive(flags, p, tape, k, n, current, here * N + lo)
-                    if inputs:
-                        x = at(x_row, k)
-                        gather(tape, x, n, flat, base, stride, index, value, indptr[here], indptr[here + 1])
-                    integrate(flags, p, tape, k, n)
-                    unpack(bits, here * width + lo // 8, neurons, tape, k + 1)
-                    settle(flags, p, tape, k, n)
-                derivative(kind, numbers, gap[: steps * BLOCK], slope)
-                for row in range(REFRACTORY):
-                    take(adjoints, (g * REFRACTORY + row) * BLOCK, n, tape, ADJOINT + row, steps)
-                for k in range(steps - 1, -1, -1):
-                    adjoint(flags, p, tape, k, n, tile_z, tile_h, (k * GROUP + g) * BLOCK, acc)
-                    here = (start + k) * samples + b
-                    if current.size:
-                        put(tape, DX, k, n, grad_current, here * N + lo)
-                    else:
-                        scatter(tape, at(DX, k), n, dw, index, value, indptr[here], indptr[here + 1])
-                for row in range(REFRACTORY):
-                    if carried(flags, row):
-                        put(tape, ADJOINT + row, 0, n, adjoints, (g * REFRACTORY + row) * BLOCK)
+                    copy(state, (Z * samples + first + g) * N + lo, n, tape, Z * BLOCK)
+                for k in range(valid):
+                    before = ((start - CHECKPOINT + k) * samples + first + g) * N + lo
+                    for j in range(0, n if start else 0, LINE):
+                        prefetch_read(pointer(grad_spikes, before + j))
+                    step(
+                        pointer(block, 0), pointer(tape, 0), tape.size, np.uint64(k * STEP), np.uint64(n),
+                        pointer(x, (k * GROUP + g) * BLOCK), pointer(x, 0),
+                    )
+                    derivative(kind, numbers, tape, k * STEP + GAP * BLOCK, n)
+                copy(adjoints, g * REFRACTORY * BLOCK, REFRACTORY * BLOCK, block, ADJOINT * BLOCK)
+                for k in range(valid - 1, -1, -1):
+                    place = (k * GROUP + g) * BLOCK
+                    back(
+                        pointer(block, 0), pointer(tape, 0), tape.size, np.uint64(k * STEP), np.uint64(n),
+                        pointer(x, place), pointer(tile_z, place), pointer(tile_h, place),
+                    )
+                copy(block, ADJOINT * BLOCK, REFRACTORY * BLOCK, adjoints, g * REFRACTORY * BLOCK)
+            for k in range(steps):
+                for g in range(group):
+                    there, place = (start + k) * samples + first + g, (k * GROUP + g) * BLOCK
+                    if current.size and start + k < lengths[first + g]:
+                        copy(x, place, n, grad_current, there * N + lo)
+                    elif current.size:
+                        clear(grad_current, there * N + lo, n)
+                    elif start + k < lengths[first + g]:
+                        e, stop = indptr[there], indptr[there + 1]
+                        if value.size:
+                            scatter_valued(x, place, n, grad_weight, task * mine, own, index, value, e, stop)
+                        else:
+                            scatter(x, place, n, grad_weight, task * mine, own, index, e, stop)
         for row in range(ROWS):
-            for j in range(neurons):
-                total[row, j] += acc[row * BLOCK + j]
-                acc[row * BLOCK + j] = 0
+            for j in range(n):
+                total[row, j] += block[(SUMS + row) * BLOCK + j]
+            clear(block, (SUMS + row) * BLOCK, n)
         for g in range(group):
             for row in range(REFRACTORY):
-                take(adjoints, (g * REFRACTORY + row) * BLOCK, n, tape, ADJOINT + row, 0)
-                put(tape, ADJOINT + row, 0, n, grad_state, (row * samples + first + g) * N + lo)
-            for j in range(neurons):
-                grad_state[(REFRACTORY * samples + first + g) * N + lo + j] = 0
+                copy(adjoints, (g * REFRACTORY + row) * BLOCK, n, grad_state, (row * samples + first + g) * N + lo)
+            clear(grad_state, (REFRACTORY * samples + first + g) * N + lo, n)
     for row in range(ROWS):
-        for j in range(neurons):
-            grad_params[(share * ROWS + row) * N + lo + j] = total[row, j]
-    for i in range(inputs):
-        o = np.uint64((share * inputs + i) * N + lo)
         for j in range(n):
-            grad_weight[o + j] = dw[i, j]
+            grad_params[(share * ROWS + row) * N + lo + j] = total[row, j]
 
 
 def _shares(samples: int, N: int, inputs: int, events: int) -> int:
@@ -247,6 +252,15 @@ def _shares(samples: int, N: int, inputs: int, events: int) -> int:
     if inputs:
         wanted = min(wanted, 1 + events // (4 * inputs))
     return max(1, min(wanted, samples))
+
+
+def _blocks(weight: Tensor, events: int) -> tuple[Tensor, tuple[int, int]]:
+    """A matrix with each BLOCK of columns together, if that pays, and the distances between blocks and rows."""
+    inputs, N = weight.shape
+    if N <= BLOCK or events < 2 * inputs:
+        return weight, (BLOCK, N)
+    padded = torch.nn.functional.pad(weight.detach(), (0, -N % BLOCK))
+    return padded.view(inputs, -1, BLOCK).transpose(0, 1), (inputs * BLOCK, BLOCK)
 
 
 def _inputs(params: Tensor, *given: Tensor | None) -> list[np.ndarray]:
@@ -276,17 +290,21 @@ def forward(
     """Spikes, membrane, last state, bits and checkpoints; arguments and shapes as in op.py."""
     _, samples, N = state.shape
     inputs = 0 if weight is None else weight.shape[0]
-    given = _inputs(params, current, indptr, index, value, weight)
+    events = 0 if index is None else index.numel()
+    matrix, lay = (None, (0, 0)) if weight is None else _blocks(weight, events)
+    given = _inputs(params, current, indptr, index, value, matrix)
     spikes = params.new_empty(steps, samples, N)
     membrane = params.new_empty((steps, samples, N) if trace else 0)
     last = params.new_empty(state.shape)
-    bits = params.new_empty((steps, samples, -(-N // 8)) if save else 0, dtype=torch.uint8)
+    bits = params.new_empty((-(-steps // CHECKPOINT), samples, -(-N // 8)) if save else 0, dtype=torch.uint8)
     rows = 1 + (flags[0] > 0) + (flags[1] > 0) + (flags[7] > 0)
     checkpoints = params.new_empty((-(-steps // CHECKPOINT), rows, samples, N) if save else 0)
-    shares = _shares(samples, N, inputs, given[2].size)
+    shares = _shares(samples, N, inputs, events)
+    step = advance(Flags(*flags), False, trace, from_dtype(given[0].dtype))
     spread(
-        forward_task, shares * -(-N // BLOCK), shares, (steps, samples, N, inputs), *given, _flat(params), _flat(state),
-        _flat(lengths), tuple(flags), _flat(spikes), _flat(membrane), _flat(last), _flat(bits), _flat(checkpoints),
+        forward_task, shares * -(-N // BLOCK), shares, (steps, samples, N), *given, lay, _flat(params),
+        _flat(state), _flat(lengths), tuple(flags), step, _flat(spikes), _flat(membrane), _flat(last), _flat(bits),
+        _flat(checkpoints),
     )  # fmt: skip
     return spikes, membrane, last, bits, checkpoints
 
@@ -308,24 +326,32 @@ def backward(
     steps: int,
     flags: list[int],
     surrogate: list[float],
+    learn: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of the currents or of the weight, of the parameters and of the initial state, as in op.py."""
     _, samples, N = state.shape
     inputs = 0 if weight is None else weight.shape[0]
-    given = _inputs(params, current, indptr, index, value, weight)
-    shares = _shares(samples, N, inputs, given[2].size)
+    events = 0 if index is None else index.numel()
+    matrix, lay = (None, (0, 0)) if weight is None else _blocks(weight, events)
+    given = _inputs(params, current, indptr, index, value, matrix)
+    shares = _shares(samples, N, inputs, events)
     grad_current = params.new_empty((steps, samples, N) if weight is None else 0)
-    grad_weight = params.new_empty(shares, inputs, N)
+    own = min(N, BLOCK)
+    grad_weight = params.new_empty(-(-N // BLOCK), shares, inputs, own)
     grad_params = params.new_empty(shares, ROWS, N, dtype=torch.float64)
     grad_state = params.new_empty(state.shape)
+    real, traced = from_dtype(given[0].dtype), grad_membrane is not None
+    step, back = advance(Flags(*flags), True, False, real), retreat(Flags(*flags), learn, traced, real)
     spread(
-        backward_task, shares * -(-N // BLOCK), shares, (steps, samples, N, inputs), _flat(grad_spikes),
-        _flat(params.new_empty(0) if grad_membrane is None else grad_membrane), _flat(grad_last), *given, _flat(params),
-        _flat(state), _flat(lengths), _flat(bits), _flat(checkpoints), tuple(flags), int(surrogate[0]),
-        np.array(surrogate[1:], dtype=given[0].dtype), _flat(grad_current), _flat(grad_weight), _flat(grad_params),
-        _flat(grad_state),
+        backward_task, shares * -(-N // BLOCK), shares, (steps, samples, N), _flat(grad_spikes),
+        _flat(params.new_empty(0) if grad_membrane is None else grad_membrane), _flat(grad_last), *given, lay,
+        _flat(params), _flat(state), _flat(lengths), _flat(bits), _flat(checkpoints), tuple(flags), step, back,
+        int(surrogate[0]), np.array(surrogate[1:], dtype=given[0].dtype), _flat(grad_current), _flat(grad_weight),
+        _flat(grad_params), _flat(grad_state),
     )  # fmt: skip
-    grad_input = grad_current if weight is None else _sum(grad_weight)
+    grad_input = grad_current
+    if weight is not None:
+        grad_input = _sum(grad_weight.transpose(0, 1)).transpose(0, 1).reshape(inputs, -1)[:, :N].contiguous()
     return grad_input, _sum(grad_params).to(params.dtype), grad_state
 
 

@@ -1,291 +1,224 @@
 """One step of the integrate-and-fire recurrence for a block of neurons, and its adjoint; op.py has the equations.
 
-The tape of a block is flat, (row, step, neuron): the state before step k stands at k and the one after it at k + 1
-(rows U to REFRACTORY of rule.py), and at k what the step computes: DRIVE = J - w', LEVEL = theta, HAT = u^,
-GAP = u^ - theta; for the way back SLOPE = h(GAP), the adjoints of the state from row ADJOINT on and, where GAP was, DX,
-that of I. X = I has a row of its own only with a synapse. Rows lie a constant distance apart, and places are unsigned:
-so the compiler knows that they don't overlap, tests no index for being negative, and its loops over neurons are vector
-code. The number n of neurons is unsigned for the same reason.
+A step of a block stands on a flat tape as rows of BLOCK neurons: the state before the step (rows U to REFRACTORY of
+rule.py), HAT = u^ and GAP = u^ - theta, which becomes the surrogate's slope. The next step follows STEP places on. A
+second flat array holds the block's parameters (rows of rule.py), the sums of their gradients and the adjoints. Input
+and gradients of the outputs come in tiles of their own, whose rows stand at the same places.
+
+The switches are constants of the compiled code: each kind of neuron gets a loop without branches, which the compiler
+turns into vector code. Rows lie constant distances apart, and places are unsigned, so that none needs a test for
+overlap or a negative index. The kernels of cpu.py take these functions as arguments and are compiled once for all.
 """
 
 from __future__ import annotations
 
+from functools import cache
+from typing import Any
+
 import numpy as np
+from numba import carray, types
 
-from spiking.kernels.jit import jit
-from spiking.kernels.lif.rule import BIAS, REFRACTORY, STATES, THETA, A, B, C, I, K, P, Q, R, S, U, W, Z
+from spiking.kernels.jit import callback, jit
+from spiking.kernels.lif.rule import REFRACTORY, ROWS, STATES, Flags
 
-BLOCK = 256
-DEPTH = 17  # CHECKPOINT steps and the state after the last
-DRIVE, LEVEL, HAT, GAP, SLOPE, X, ADJOINT = range(STATES, STATES + 7)
-DX = GAP
-TAPE = ADJOINT + REFRACTORY
-_BYTES = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little").astype(np.float32)
-_GATHER_BITS = np.uint64(0x0102040810204080)  # times eight bytes of 0 or 1: the top byte has their bits, lowest first
+BLOCK = 128
+HAT, GAP = range(STATES, STATES + 2)
+STEP = (GAP + 1) * BLOCK + 48  # not a power of two, so that steps do not share places of the cache
+SUMS, ADJOINT = ROWS, 2 * ROWS
+NEURON = (ADJOINT + REFRACTORY) * BLOCK
 
-
-@jit
-def at(row, k):
-    """Place of a row of the tape."""
-    return np.uint64((row * DEPTH + k) * BLOCK)
-
-
-@jit
-def of(row):
-    """Place of a row of the parameters."""
-    return np.uint64(row * BLOCK)
+_U, _I, _W, _Z, _REST, _HAT, _GAP = (np.uint64(row * BLOCK) for row in range(GAP + 1))
+_A, _S, _THETA, _C, _K, _B, _P, _Q, _R, _BIAS = (np.uint64(row * BLOCK) for row in range(ROWS))
+_SUMS, _NEXT = np.uint64(SUMS * BLOCK), np.uint64(STEP)
+_GU, _GI, _GW, _GZ = (np.uint64((ADJOINT + row) * BLOCK) for row in range(REFRACTORY))
+_OCTET = np.uint64(0x0102040810204080)  # times eight bytes of 0 or 1: the top byte has their bits, lowest first
 
 
 @jit
-def take(flat, place, n, tape, row, k):
-    """A row of the tape from flat[place :]."""
-    o, x = np.uint64(place), at(row, k)
+def copy(source, place, n, target, to):
+    """target[to :][:n] = source[place :][:n]."""
+    o, q = np.uint64(place), np.uint64(to)
+    for j in range(np.uint64(n)):
+        target[q + j] = source[o + j]
+
+
+@jit
+def pack(tape, place, n, byte, bits, to):
+    """Spikes on the tape to bits; `byte` is scratch, 0 beyond n."""
+    o, q, word = np.uint64(place), np.uint64(to), byte.view(np.uint64)
+    for j in range(np.uint64(n)):
+        byte[j] = tape[o + j] > 0
+    for e in range(np.uint64((n + 7) // 8)):
+        bits[q + e] = (word[e] * _OCTET) >> np.uint64(56)
+
+
+@jit
+def unpack(bits, place, n, tape, to):
+    """Bits to spikes on the tape."""
+    q = np.uint64(to)
     for j in range(n):
-        tape[x + j] = flat[o + j]
+        tape[q + np.uint64(j)] = (bits[place + j // 8] >> (j % 8)) & 1
 
 
 @jit
-def put(tape, row, k, n, flat, place):
-    """A row of the tape to flat[place :]."""
-    o, x = np.uint64(place), at(row, k)
-    for j in range(n):
-        flat[o + j] = tape[x + j]
+def receive(bias, place, n, current, there, x, to):
+    """x[to :][:n] = bias[place :][:n] + current[there :][:n]."""
+    o, q, r = np.uint64(place), np.uint64(there), np.uint64(to)
+    for j in range(np.uint64(n)):
+        x[r + j] = bias[o + j] + current[q + j]
 
 
-@jit
-def move(tape, row, source, target, n):
-    """A row of the tape from one step to another."""
-    x, y = at(row, source), at(row, target)
-    for j in range(n):
-        tape[y + j] = tape[x + j]
+@cache
+def advance(flags: Flags, ahead: bool, trace: bool, real: types.Float) -> Any:
+    """The step at `place`, from the input and the state to the next state.
 
-
-@jit
-def clear(tape, row, k, n):
-    """A row of the tape to 0."""
-    x = at(row, k)
-    for j in range(n):
-        tape[x + j] = 0
-
-
-@jit
-def pack(tape, k, n, byte, word, bits, place):
-    """Spikes of step k to bits; `byte` and `word` are one scratch."""
-    z = at(Z, k)
-    for j in range(n):
-        byte[j] = tape[z + j] > 0
-    for e in range((np.int64(n) + 7) // 8):
-        bits[place + e] = (word[e] * _GATHER_BITS) >> np.uint64(56)
-
-
-@jit
-def unpack(bits, place, n, tape, k):
-    """Bits to the spikes of step k."""
-    z = at(Z, k)
-    for e in range((n + 7) // 8):
-        byte = bits[place + e]
-        for j in range(8):
-            tape[z + np.uint64(8 * e + j)] = _BYTES[byte, j]
-
-
-@jit
-def carried(flags, row):
-    """Whether a step reads and changes a row of the state."""
-    synapse, adaptation, _, _, _, _, _, refractory, _ = flags
-    if row == I:
-        return synapse > 0
-    if row == W:
-        return adaptation > 0
-    return row != REFRACTORY or refractory > 0
-
-
-@jit
-def receive(flags, p, tape, k, n, current, place):
-    """I of step k: the bias, and the currents at `place` if there are any."""
-    x, bias, o = at(X if flags[0] else DRIVE, k), of(BIAS), np.uint64(place)
-    for j in range(n):
-        tape[x + j] = p[bias + j]
-    if current.size:
-        for j in range(n):
-            tape[x + j] += current[o + j]
-
-
-@jit
-def integrate(flags, p, tape, k, n):
-    """Step k from I up to u^ - theta."""
-    synapse, adaptation, _, reset, reset_next, _, _, refractory, mute = flags
-    u, w, z, rest = at(U, k), at(W, k), at(Z, k), at(REFRACTORY, k)
-    drive, level, hat, gap = at(DRIVE, k), at(LEVEL, k), at(HAT, k), at(GAP, k)
-    if synapse:
-        x, i, i_new, c, gain = at(X, k), at(I, k), at(I, k + 1), of(C), of(K)
-        for j in range(n):
-            tape[i_new + j] = p[c + j] * tape[i + j] + p[gain + j] * tape[x + j]
-        felt = i_new if synapse == 1 else i
-        for j in range(n):
-            tape[drive + j] = tape[felt + j]
-    if adaptation == 1:
-        for j in range(n):
-            tape[drive + j] -= tape[w + j]
-    elif adaptation == 2:
-        theta, r = of(THETA), of(R)
-        for j in range(n):
-            tape[level + j] = p[theta + j] + p[r + j] * tape[w + j]
-    a, s = of(A), of(S)
-    if reset_next and reset == 0:
-        for j in range(n):
-            h = p[a + j] * tape[u + j] + p[s + j] * tape[drive + j] - tape[level + j] * tape[z + j]
-            tape[hat + j] = h
-            tape[gap + j] = h - tape[level + j]
-    else:
-        for j in range(n):
-            h = p[a + j] * tape[u + j] + p[s + j] * tape[drive + j]
-            tape[hat + j] = h
-            tape[gap + j] = h - tape[level + j]
-    if reset_next and reset == 1:
-        for j in range(n):
-            tape[hat + j] -= tape[hat + j] * tape[z + j]
-            tape[gap + j] = tape[hat + j] - tape[level + j]
-    if refractory and not mute:
-        for j in range(n):
-            tape[hat + j] = tape[u + j] if tape[rest + j] > 0 else tape[hat + j]
-            tape[gap + j] = tape[hat + j] - tape[level + j]
-
-
-@jit
-def fire(flags, tape, k, n):
-    """z = H(u^ - theta), 0 while refractory."""
-    inclusive, refractory = flags[6], flags[7]
-    gap, z, rest = at(GAP, k), at(Z, k + 1), at(REFRACTORY, k)
-    if inclusive:
-        for j in range(n):
-            tape[z + j] = tape[gap + j] >= 0
-    else:
-        for j in range(n):
-            tape[z + j] = tape[gap + j] > 0
-    if refractory:
-        for j in range(n):
-            tape[z + j] = tape[z + j] if tape[rest + j] <= 0 else 0
-
-
-@jit
-def settle(flags, p, tape, k, n):
-    """After the spikes of step k: reset, adaptation, refractory counter."""
-    _, adaptation, previous, reset, reset_next, _, _, refractory, _ = flags
-    hat, u, z = at(HAT, k), at(U, k + 1), at(Z, k + 1)
-    if reset_next or reset == 2:
-        for j in range(n):
-            tape[u + j] = tape[hat + j]
-    else:
-        taken = at(LEVEL, k) if reset == 0 else hat
-        for j in range(n):
-            tape[u + j] = tape[hat + j] - tape[taken + j] * tape[z + j]
-    if adaptation:
-        b, pu, q, w, w_new = of(B), of(P), of(Q), at(W, k), at(W, k + 1)
-        read_u, read_z = (at(U, k), at(Z, k)) if previous else (u, z)
-        for j in range(n):
-            felt = p[pu + j] * tape[read_u + j] + p[q + j] * tape[read_z + j]
-            tape[w_new + j] = p[b + j] * tape[w + j] + felt
-    if refractory:
-        rest, rest_new = at(REFRACTORY, k), at(REFRACTORY, k + 1)
-        for j in range(n):
-            tape[rest_new + j] = refractory if tape[z + j] > 0 else max(tape[rest + j] - 1, 0)
-
-
-@jit
-def adjoint(flags, p, tape, k, n, grad_z, grad_h, place, acc):
-    """Step k back: the adjoints at k from those at k + 1, DX, and on top of acc those of the parameters.
-
-    grad_z and grad_h are flat gradients of the outputs, this step's at `place` (grad_h may be empty).
+    The next state goes a step ahead, with GAP left for the way back, or in place, with the spikes put out. HAT is left
+    if the way back reads it, or with `trace`.
     """
-    synapse, adaptation, previous, reset, reset_next, detach, _, refractory, mute = flags
-    u, i, w, z, rest = at(U, k), at(I, k), at(W, k), at(Z, k), at(REFRACTORY, k)
-    z_new, drive, hat, dx, slope = at(Z, k + 1), at(DRIVE, k), at(HAT, k), at(DX, k), at(SLOPE, k)
-    gu, gi, gw, gz = at(ADJOINT + U, k + 1), at(ADJOINT + I, k + 1), at(ADJOINT + W, k + 1), at(ADJOINT + Z, k + 1)
-    fu, fi, fw, fz = at(ADJOINT + U, k), at(ADJOINT + I, k), at(ADJOINT + W, k), at(ADJOINT + Z, k)
-    taken = at(LEVEL, k) if reset == 0 else hat
-    o = np.uint64(place)
-    for j in range(n):
-        tape[gz + j] += grad_z[o + j]
-        tape[fu + j] = 0
-        tape[fz + j] = 0
-    if adaptation:
-        read_u, read_z, to_u, to_z = (u, z, fu, fz) if previous else (at(U, k + 1), z_new, gu, gz)
-        b, pu, q = of(B), of(P), of(Q)
+    synapse, adaptation, previous = flags.synapse, flags.adaptation, flags.adapt_previous
+    reset, reset_next, inclusive, mute = flags.reset, flags.reset_next, flags.inclusive, flags.mute
+    refractory, next_step = flags.refractory, np.uint64(STEP if ahead else 0)
+    leave_hat = trace or (ahead and reset == 1)
+
+    def step(block, tape, size, place, n, inputs, spikes):
+        p, x, given, out = carray(block, NEURON), carray(tape, size), carray(inputs, n), carray(spikes, n)
+        zero, one, pause = x.dtype.type(0), x.dtype.type(1), x.dtype.type(refractory)
+        new = place + next_step
         for j in range(n):
-            tape[to_u + j] += p[pu + j] * tape[gw + j]
-            tape[to_z + j] += p[q + j] * tape[gw + j]
+            u, z, drive, level = x[place + _U + j], x[place + _Z + j], given[j], p[_THETA + j]
+            if synapse:
+                i = x[place + _I + j]
+                i_new = p[_C + j] * i + p[_K + j] * drive
+                x[new + _I + j] = i_new
+                drive = i_new if synapse == 1 else i
+            if adaptation:
+                w = x[place + _W + j]
+            if adaptation == 1:
+                drive = drive - w
+            if adaptation == 2:
+                level = level + p[_R + j] * w
+            hat = p[_A + j] * u + p[_S + j] * drive
+            if reset_next and reset < 2:
+                hat = hat - (level if reset == 0 else hat) * z
+            if refractory:
+                rest = x[place + _REST + j]
+                if not mute:
+                    hat = u if rest > zero else hat
+            gap = hat - level
+            if inclusive:
+                z_new = one if gap >= zero else zero
+            else:
+                z_new = one if gap > zero else zero
+            if refractory:
+                z_new = z_new if rest <= zero else zero
+                left = rest - one
+                x[new + _REST + j] = pause if z_new > zero else (left if left > zero else zero)
+            u_new = hat
+            if reset < 2 and not reset_next:
+                u_new = hat - (level if reset == 0 else hat) * z_new
+            if adaptation:
+                felt = p[_P + j] * (u if previous else u_new) + p[_Q + j] * (z if previous else z_new)
+                x[new + _W + j] = p[_B + j] * w + felt
+            x[new + _U + j] = u_new
+            x[new + _Z + j] = z_new
+            if leave_hat:
+                x[place + _HAT + j] = hat
+            if ahead:
+                x[place + _GAP + j] = gap
+            else:
+                out[j] = z_new
+
+    array, place = types.CPointer(real), types.uint64
+    return callback(step, types.void(array, array, types.intp, place, place, array, array))
+
+
+@cache
+def retreat(flags: Flags, learn: bool, trace: bool, real: types.Float) -> Any:
+    """The step at `place` back: the adjoints of the state before it from those after it, and that of the input.
+
+    The latter replaces the input; grad_z and, if `trace`, grad_h are the gradients of the outputs. With `learn` the
+    sums of the parameters' gradients go on.
+    """
+    synapse, adaptation, previous, reset = flags.synapse, flags.adaptation, flags.adapt_previous, flags.reset
+    reset_next, detach, refractory, mute = flags.reset_next, flags.detach_reset, flags.refractory, flags.mute
+
+    def step(block, tape, size, place, n, inputs, grad_z, grad_h):
+        p, x, given = carray(block, NEURON), carray(tape, size), carray(inputs, n)
+        gz_out, gh_out = carray(grad_z, n), carray(grad_h, n)
+        zero, new = x.dtype.type(0), place + _NEXT
         for j in range(n):
-            acc[b + j] += tape[gw + j] * tape[w + j]
-            acc[pu + j] += tape[gw + j] * tape[read_u + j]
-            acc[q + j] += tape[gw + j] * tape[read_z + j]
-            tape[fw + j] = p[b + j] * tape[gw + j]
-    # gu becomes the adjoint of u^; dx is that of theta until the parameters have it, then of I.
-    reset_now = not reset_next and reset < 2
-    if reset_now and not detach:
-        for j in range(n):
-            tape[gz + j] -= tape[taken + j] * tape[gu + j]
-    if reset_now and reset == 0:
-        for j in range(n):
-            tape[dx + j] = -tape[z_new + j] * tape[gu + j]
-    else:
-        for j in range(n):
-            tape[dx + j] = 0
-    if reset_now and reset == 1:
-        for j in range(n):
-            tape[gu + j] -= tape[gu + j] * tape[z_new + j]
-    if grad_h.size:
-        for j in range(n):
-            tape[gu + j] += grad_h[o + j]
-    if refractory:
-        for j in range(n):
-            tape[gz + j] = tape[gz + j] if tape[rest + j] <= 0 else 0
-    for j in range(n):
-        e = tape[slope + j] * tape[gz + j]
-        tape[gu + j] += e
-        tape[dx + j] -= e
-    if refractory and not mute:
-        for j in range(n):
-            held = tape[gu + j] if tape[rest + j] > 0 else 0
-            tape[fu + j] += held
-            tape[gu + j] -= held
-    a, s, theta, bias = of(A), of(S), of(THETA), of(BIAS)
-    if reset_next and reset == 0:
-        for j in range(n):
-            tape[dx + j] -= tape[z + j] * tape[gu + j]
-        if not detach:
-            for j in range(n):
-                tape[fz + j] -= tape[taken + j] * tape[gu + j]
-    elif reset_next and reset == 1:
-        if not detach:
-            for j in range(n):
-                tape[fz + j] -= (p[a + j] * tape[u + j] + p[s + j] * tape[drive + j]) * tape[gu + j]
-        for j in range(n):
-            tape[gu + j] -= tape[z + j] * tape[gu + j]
-    if adaptation == 2:
-        r = of(R)
-        for j in range(n):
-            acc[r + j] += tape[dx + j] * tape[w + j]
-            tape[fw + j] += p[r + j] * tape[dx + j]
-    for j in range(n):
-        acc[theta + j] += tape[dx + j]
-        acc[a + j] += tape[gu + j] * tape[u + j]
-        acc[s + j] += tape[gu + j] * tape[drive + j]
-    for j in range(n):
-        tape[fu + j] += p[a + j] * tape[gu + j]
-        tape[dx + j] = p[s + j] * tape[gu + j]
-    if adaptation == 1:
-        for j in range(n):
-            tape[fw + j] -= tape[dx + j]
-    if synapse:
-        x, c, gain = at(X, k), of(C), of(K)
-        if synapse == 1:
-            for j in range(n):
-                tape[gi + j] += tape[dx + j]
-                tape[dx + j] = 0
-        for j in range(n):
-            tape[fi + j] = p[c + j] * tape[gi + j] + tape[dx + j]
-            acc[c + j] += tape[gi + j] * tape[i + j]
-            acc[gain + j] += tape[gi + j] * tape[x + j]
-            tape[dx + j] = p[gain + j] * tape[gi + j]
-    for j in range(n):
-        acc[bias + j] += tape[dx + j]
+            u, z, hat, total = x[place + _U + j], x[place + _Z + j], x[place + _HAT + j], given[j]
+            z_new, a, s, level, drive = x[new + _Z + j], p[_A + j], p[_S + j], p[_THETA + j], total
+            gu, gz, fu, fz, g_level = p[_GU + j], p[_GZ + j] + gz_out[j], zero, zero, zero
+            if synapse:
+                i = x[place + _I + j]
+                drive = x[new + _I + j] if synapse == 1 else i
+            if adaptation:
+                w, gw = x[place + _W + j], p[_GW + j]
+                to_u, to_z = p[_P + j] * gw, p[_Q + j] * gw
+                if previous:
+                    fu, fz = to_u, to_z
+                else:
+                    gu, gz = gu + to_u, gz + to_z
+                fw = p[_B + j] * gw
+                if learn:
+                    p[_SUMS + _B + j] += gw * w
+                    p[_SUMS + _P + j] += gw * (u if previous else x[new + _U + j])
+                    p[_SUMS + _Q + j] += gw * (z if previous else z_new)
+            if adaptation == 1:
+                drive = drive - w
+            if adaptation == 2:
+                level = level + p[_R + j] * w
+            taken = level if reset == 0 else hat
+            if reset < 2 and not reset_next:
+                if not detach:
+                    gz = gz - taken * gu
+                if reset == 0:
+                    g_level = -(z_new * gu)
+                else:
+                    gu = gu - z_new * gu
+            if trace:
+                gu = gu + gh_out[j]
+            if refractory:
+                rest = x[place + _REST + j]
+                gz = gz if rest <= zero else zero
+            through = x[place + _GAP + j] * gz
+            gu, g_level = gu + through, g_level - through  # now gu is the adjoint of u^
+            if refractory and not mute:
+                held = gu if rest > zero else zero
+                fu, gu = fu + held, gu - held
+            if reset_next and reset == 0:
+                g_level = g_level - z * gu
+                if not detach:
+                    fz = fz - taken * gu
+            if reset_next and reset == 1:
+                if not detach:
+                    fz = fz - (a * u + s * drive) * gu
+                gu = gu - z * gu
+            fu, dx = fu + a * gu, s * gu
+            if learn:
+                p[_SUMS + _THETA + j] += g_level
+                p[_SUMS + _A + j] += gu * u
+                p[_SUMS + _S + j] += gu * drive
+                if adaptation == 2:
+                    p[_SUMS + _R + j] += g_level * w
+            if adaptation == 1:
+                p[_GW + j] = fw - dx
+            if adaptation == 2:
+                p[_GW + j] = fw + p[_R + j] * g_level
+            if synapse:
+                gi, direct = p[_GI + j], dx
+                if synapse == 1:
+                    gi, direct = gi + dx, zero
+                p[_GI + j] = p[_C + j] * gi + direct
+                if learn:
+                    p[_SUMS + _C + j] += gi * i
+                    p[_SUMS + _K + j] += gi * total
+                dx = p[_K + j] * gi
+            if learn:
+                p[_SUMS + _BIAS + j] += dx
+            p[_GU + j], p[_GZ + j] = fu, fz
+            given[j] = dx
+
+    array, place = types.CPointer(real), types.uint64
+    return callback(step, types.void(array, array, types.intp, place, place, array, array, array))

@@ -103,6 +103,7 @@ def backward(
     steps: int,
     flags: list[int],
     surrogate: list[float],
+    learn: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Differentiate the recurrence along its own spikes.
 
@@ -110,6 +111,7 @@ def backward(
         grad_spikes, grad_membrane, grad_last: gradients of what `forward` returned.
         bits, checkpoints: what it saved; the others are its arguments.
         surrogate: kind and four numbers of the spike's derivative.
+        learn: whether the gradient of params is wanted; it comes either way, at the price of a sum on the chip.
 
     Returns:
         Gradients of the currents (T, B, N) or the weight (in, N), of params (10, N) and of the state (5, B, N).

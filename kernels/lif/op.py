@@ -17,7 +17,8 @@ adLIF (Bittar & Garner 2022) has r = 0 and q standing for b + a theta, because i
 and EF-adLIF are those of Baronig et al. 2024, eqs. 5-8.
 
 The event path gathers the rows of W inside the loop over time, so that currents are never stored. For the backward
-pass a backend keeps spikes as bits and the state every CHECKPOINT steps, and computes the steps between again.
+pass a backend keeps the state every CHECKPOINT steps and spikes as bits, and computes the steps between again; the CPU
+computes the spikes between again, too, from the same additions in the same order, and keeps their bits there only.
 """
 
 from __future__ import annotations
@@ -354,7 +355,8 @@ def _(
     spikes = like.new_empty(steps, B, N)
     membrane = state.new_empty((steps, B, N) if trace else (0,))
     shape = (-(-steps // CHECKPOINT), saved_rows(flags), B, N)
-    bits = state.new_empty((steps, B, -(-N // 8)) if save else (0,), dtype=torch.uint8)
+    rows = shape[0] if backend == "numba" else steps
+    bits = state.new_empty((rows, B, -(-N // 8)) if save else (0,), dtype=torch.uint8)
     return spikes, membrane, torch.empty_like(state), bits, state.new_empty(shape if save else (0,))
 
 
@@ -376,12 +378,13 @@ def _backward(
     steps: int,
     flags: list[int],
     surrogate: list[float],
+    learn: bool,
     backend: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of the input (the currents, or the weight), the parameters and the initial state."""
+    """Gradients of the input (the currents, or the weight), the parameters if they `learn`, and the initial state."""
     result: tuple[Tensor, Tensor, Tensor] = _kernels(backend).backward(
         grad_spikes, grad_membrane, grad_last, current, indptr, index, value, weight, params, state, lengths, bits,
-        checkpoints, steps, flags, surrogate,
+        checkpoints, steps, flags, surrogate, learn,
     )
     return result
 
@@ -404,6 +407,7 @@ def _(
     steps: int,
     flags: list[int],
     surrogate: list[float],
+    learn: bool,
     backend: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
     like = weight if current is None else current
@@ -424,7 +428,7 @@ def _differentiate(
     grad_input, grad_params, grad_state = torch.ops.spiking.lif_backward(
         grad_spikes.contiguous(), grad_membrane.contiguous() if ctx.trace else None, grad_last.contiguous(),
         current, indptr, index, value, weight, params, state, lengths, bits, checkpoints,
-        ctx.steps, ctx.flags, ctx.surrogate, ctx.backend,
+        ctx.steps, ctx.flags, ctx.surrogate, ctx.needs_input_grad[5], ctx.backend,
     )
     grad_current, grad_weight = (grad_input, None) if weight is None else (None, grad_input)
     none = (None,) * 7

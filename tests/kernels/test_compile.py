@@ -175,7 +175,7 @@ def launch(case: Case) -> None:
     *_, bits, saved = gpu.forward(*given, case.T, flags, case.trace, True)
     gz, gm, gl = p.gradients
     gpu.backward(
-        gz, gm if case.trace else None, gl, *given, bits, saved, case.T, flags, p.surrogate.numbers
+        gz, gm if case.trace else None, gl, *given, bits, saved, case.T, flags, p.surrogate.numbers, True
     )
 
 

@@ -11,8 +11,9 @@ import numba
 import numpy as np
 import pytest
 import torch
+from numba import carray, types
 
-from spiking.kernels.jit import jit, spread
+from spiking.kernels.jit import callback, jit, pointer, prefetch_read, prefetch_write, spread
 
 
 @pytest.fixture(params=[1, 4])
@@ -49,6 +50,31 @@ def test_other_errors_of_the_compiler_pass_through(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(numba, "njit", broken)
     with pytest.raises(RuntimeError, match="something else"):
         jit(add)
+
+
+def scale(factor: float) -> Any:
+    """A function for kernels to take, with a constant of its own."""
+
+    def run(x: Any, n: int) -> None:
+        values = carray(x, n)
+        for j in range(n):
+            values[j] *= factor
+
+    return callback(run, types.void(types.CPointer(types.float64), types.intp))
+
+
+def test_a_kernel_takes_compiled_functions_without_being_compiled_again() -> None:
+    @numba.njit
+    def kernel(function: Any, x: np.ndarray, place: int, n: int) -> None:
+        prefetch_write(pointer(x, place))
+        prefetch_read(pointer(x, 0))
+        function(pointer(x, place), n)
+
+    x = np.ones(7)
+    kernel(scale(2.0), x, 2, 3)
+    kernel(scale(-5.0), x, 4, 3)
+    assert x.tolist() == [1, 1, 2, 2, -10, -5, -5]
+    assert len(kernel.signatures) == 1
 
 
 @pytest.mark.parametrize("tasks", [0, 1, 3, 100])
