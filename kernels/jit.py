@@ -1,7 +1,8 @@
 """Numba as the CPU kernels use it: `jit` compiles the work of one task, `spread` runs the tasks on torch's threads.
 
-Tasks run on plain threads, outside Python's global lock, and not on Numba's own: those abort in a forked process or
-when two Python threads enter at once, follow no `torch.set_num_threads`, and compile several times as long.
+Tasks run outside Python's global lock on torch's own OpenMP threads, or on plain ones where torch has none, and not on
+Numba's: those abort in a forked process or when two Python threads enter at once, follow no `torch.set_num_threads`,
+and compile several times as long.
 
 Numba keys cached code by the file a kernel stands in, and would run old code after a change to a helper in another
 file. So the cache is a folder named after the content of all files with kernels, those of `datasets/` included.
@@ -9,10 +10,11 @@ file. So the cache is a folder named after the content of all files with kernels
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
 from itertools import count
 from pathlib import Path
@@ -113,18 +115,40 @@ def spread(task: Callable[..., Any], tasks: int, *arguments: Any) -> None:
 
     A task must write what no other one touches; then the result does not depend on the number of threads.
     """
-    numbers = count()
+    numbers, errors, threads = count(), list[BaseException](), min(tasks, torch.get_num_threads())
 
-    def work() -> None:
-        while (number := next(numbers)) < tasks:
-            task(number, *arguments)
+    def work(_: Any = None) -> None:
+        try:
+            while (number := next(numbers)) < tasks:
+                task(number, *arguments)
+        except BaseException as error:
+            errors.append(error)
 
-    helpers: list[Future[None]] = []
-    for _ in range(min(tasks, torch.get_num_threads()) - 1):
-        helpers.append(_pool().submit(work))
-    work()
-    for helper in helpers:
-        helper.result()
+    if threads < 2:
+        work()
+    elif parallel := _openmp():
+        parallel(_WORK(work), None, threads, 0)
+    else:
+        helpers = [_pool().submit(work) for _ in range(threads - 1)]
+        work()
+        wait(helpers)
+    if errors:
+        raise errors[0]
+
+
+_PROCESS = os.getpid()
+_WORK = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+
+
+@cache
+def _openmp() -> Any:
+    """A parallel region on torch's own threads, which stay busy for a while after each region and let no other run."""
+    library = Path(torch.__file__).parent / "lib" / "libgomp.so.1"
+    if os.getpid() != _PROCESS or not library.exists():  # after a fork OpenMP would wait for its lost threads for ever
+        return None
+    region = ctypes.CDLL(str(library)).GOMP_parallel
+    region.argtypes, region.restype = (_WORK, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint), None
+    return region
 
 
 @cache
@@ -133,3 +157,4 @@ def _pool() -> ThreadPoolExecutor:
 
 
 os.register_at_fork(after_in_child=_pool.cache_clear)  # threads do not survive a fork
+os.register_at_fork(after_in_child=_openmp.cache_clear)
