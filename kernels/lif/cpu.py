@@ -35,10 +35,9 @@ from spiking.kernels.lif.cpu_step import (
     retreat,
     unpack,
 )
-from spiking.kernels.lif.rule import BIAS, REFRACTORY, ROWS, STATES, Flags, I, U, W, Z
+from spiking.kernels.lif.rule import BIAS, CHECKPOINT, REFRACTORY, ROWS, STATES, Flags, I, U, W, Z, saved_rows
 from spiking.kernels.surrogate.cpu import derivative
 
-CHECKPOINT = 16
 TASKS = 8
 GROUP = 16  # samples that go through time together, so that memory is met in long pieces
 
@@ -297,8 +296,7 @@ def forward(
     membrane = params.new_empty((steps, samples, N) if trace else 0)
     last = params.new_empty(state.shape)
     bits = params.new_empty((-(-steps // CHECKPOINT), samples, -(-N // 8)) if save else 0, dtype=torch.uint8)
-    rows = 1 + (flags[0] > 0) + (flags[1] > 0) + (flags[7] > 0)
-    checkpoints = params.new_empty((-(-steps // CHECKPOINT), rows, samples, N) if save else 0)
+    checkpoints = params.new_empty((-(-steps // CHECKPOINT), saved_rows(flags), samples, N) if save else 0)
     shares = _shares(samples, N, inputs, events)
     step = advance(Flags(*flags), False, trace, from_dtype(given[0].dtype))
     spread(

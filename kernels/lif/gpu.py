@@ -19,8 +19,7 @@ from spiking.kernels.aot import Variant
 from spiking.kernels.event_linear import gpu as event_linear
 from spiking.kernels.lif import gpu_backward, gpu_forward
 from spiking.kernels.lif.gpu_forward import Switches
-from spiking.kernels.lif.op import CHECKPOINT, saved_rows
-from spiking.kernels.lif.rule import REFRACTORY, ROWS, THETA, Flags
+from spiking.kernels.lif.rule import CHECKPOINT, REFRACTORY, ROWS, THETA, Flags, saved_rows
 from spiking.kernels.surrogate.reference import KINDS
 from spiking.kernels.tile import OPTIONS, block, check, cut, pad
 

@@ -11,6 +11,7 @@ ROWS = 10
 # Rows of the (5, B, N) state: membrane potential, synaptic current, adaptation, last spike, refractory steps left.
 U, I, W, Z, REFRACTORY = range(5)
 STATES = 5
+CHECKPOINT = 16  # steps between the states that are kept for the backward pass
 
 _CHOICES = {
     "input_scale": ("decay", "one"),
@@ -105,3 +106,9 @@ class Flags:
     def as_list(self) -> list[int]:
         """The integers, in the order of the fields."""
         return [getattr(self, name) for name in self.__dataclass_fields__]
+
+
+def saved_rows(flags: list[int]) -> int:
+    """How many rows of the state a checkpoint holds: u, then i, w and the refractory counter where they are used."""
+    f = Flags(*flags)
+    return 1 + (f.synapse > 0) + (f.adaptation > 0) + (f.refractory > 0)

@@ -18,8 +18,6 @@ from spiking import Events
 from spiking.kernels import event_linear
 from spiking.kernels.event_linear import cpu as linear
 from spiking.kernels.jit import spread
-from spiking.kernels.lif import op
-from spiking.kernels.lif.cpu import CHECKPOINT
 from spiking.kernels.surrogate import Surrogate, derivative, resolve
 from spiking.kernels.surrogate.cpu import derivative as fast_derivative
 from spiking.kernels.surrogate.reference import KINDS
@@ -90,10 +88,6 @@ def test_spread_runs_every_task_once_and_passes_errors_on() -> None:
     with pytest.raises(RuntimeError, match="task"):
         spread(task, 100, 50)
     spread(task, 0, -1)
-
-
-def test_checkpoint_spacing_is_the_one_of_the_op() -> None:
-    assert CHECKPOINT == op.CHECKPOINT
 
 
 @pytest.mark.parametrize("name", KINDS)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 import torch
 from torch import Tensor
 
 from spiking import Events
 from spiking.kernels import Adaptation, FallbackWarning, LIFState, Rule, event_linear, lif, set_backend
-from spiking.kernels.lif.op import CHECKPOINT
+from spiking.kernels.lif.rule import CHECKPOINT
 
 from .cases import CASES, arguments, build
 
@@ -42,7 +44,11 @@ def test_opcheck_event_linear() -> None:
     )  # fmt: skip
 
 
-def test_compiles_into_one_graph() -> None:
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # of inductor itself
+@pytest.mark.parametrize("compiler", ["aot_eager", "inductor"])
+def test_compiles_into_one_graph(compiler: str) -> None:
+    if compiler == "inductor" and not shutil.which("g++"):
+        pytest.skip("inductor needs g++")
     x, weight = events(), matrix().requires_grad_()
 
     def run(x: Events, weight: Tensor) -> Tensor:
@@ -52,7 +58,7 @@ def test_compiles_into_one_graph() -> None:
 
     wanted = run(x, weight)
     slope = torch.autograd.grad(wanted.sum(), weight)[0]
-    found = torch.compile(run, fullgraph=True, backend="aot_eager")(x, weight)
+    found = torch.compile(run, fullgraph=True, backend=compiler)(x, weight)
     torch.testing.assert_close(found, wanted)
     torch.testing.assert_close(torch.autograd.grad(found.sum(), weight)[0], slope)
 
