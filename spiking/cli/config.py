@@ -14,7 +14,7 @@ from spiking.cli.mistake import Mistake
 from spiking.datasets import DataError
 from spiking.training.data import EventData
 from spiking.training.module import Classifier
-from spiking.training.run import quiet
+from spiking.training.run import check_trainer, quiet
 
 
 def parser(name: str, defaults: Path) -> LightningArgumentParser:
@@ -59,6 +59,7 @@ def instantiate(config: Namespace) -> tuple[Classifier, EventData, dict[str, Any
     quiet()
     try:
         pl.seed_everything(config.seed, verbose=False)
+        check_trainer(config.trainer)
         made = parser("", Path()).instantiate(config)
         made.data.setup()
         made.model.build(made.data)

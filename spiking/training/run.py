@@ -59,9 +59,11 @@ def run(
         resume: go on from its last checkpoint, if it has one.
 
     Raises:
+        ValueError: as `check_trainer`.
         DataError: if that checkpoint can't be read, or doesn't fit the network or the recordings.
     """
     quiet()
+    check_trainer(trainer)
     data.setup()
     model.build(data)
     history = History(folder)
@@ -87,6 +89,29 @@ def run(
         if interrupted:
             signal.signal(signal.SIGINT, signal.default_int_handler)
     return Outcome(metrics, interrupted)
+
+
+def check_trainer(trainer: Mapping[str, Any]) -> None:
+    """Refuse arguments of Lightning's Trainer with which a run would do nothing, or something else than it says.
+
+    Raises:
+        ValueError: naming the argument.
+    """
+    for name in ("max_epochs", "max_steps", "limit_train_batches"):
+        if trainer.get(name) == 0:
+            raise ValueError(f"trainer.{name}: expected at least 1, got 0, which trains nothing")
+    if trainer.get("fast_dev_run"):
+        raise ValueError(
+            "trainer.fast_dev_run: expected false, got true: it keeps no checkpoint to measure; max_epochs 1 with "
+            "limit_train_batches 1 tries a run out"
+        )
+    if trainer.get("enable_checkpointing") is False:
+        raise ValueError("trainer.enable_checkpointing: expected true, got false: a run measures its best checkpoint")
+    if trainer.get("sync_batchnorm"):
+        raise ValueError(
+            "trainer.sync_batchnorm: expected false, got true: batch norm over time and batch takes the statistics of "
+            "each process's own recordings"
+        )
 
 
 def _keep(path: Path, **which: Any) -> ModelCheckpoint:

@@ -241,7 +241,10 @@ def test_a_mistake_is_one_line_and_a_status(
         (["--model.label_smoothing", "2"], "label_smoothing"),
         (["--seed", "-1"], "-1"),
         (["--trainer.max_epochs", "-1"], "schedule"),
-        (["--trainer.limit_train_batches", "0"], "schedule"),
+        (["--trainer.max_epochs", "0"], "trainer.max_epochs: expected at least 1"),
+        (["--trainer.fast_dev_run", "true"], "trainer.fast_dev_run: expected false"),
+        (["--trainer.enable_checkpointing", "false"], "trainer.enable_checkpointing: expected true"),
+        (["--trainer.sync_batchnorm", "true"], "trainer.sync_batchnorm: expected false"),
     ],
 )
 def test_a_wrong_override_is_named(
