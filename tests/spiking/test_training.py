@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from spiking.datasets import EventStore
+from spiking.datasets import EventStore, Loader
 from spiking.datasets.errors import DataError
 from spiking.networks import SpikingConvNet, SpikingMLP
 from spiking.training import Classifier, EventData, RateBounds, controls, measure
 from spiking.training.build import build_network
 from spiking.training.callbacks import write_rows
 from spiking.training.report import combine, write_metrics
-from spiking.training.run import summary
+from spiking.training.run import check_trainer, summary
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +67,19 @@ def test_the_data_fill_in_sizes(store: EventStore) -> None:
 def test_one_s_own_folder_must_be_named() -> None:
     with pytest.raises(ValueError, match=r"^root:"):
         EventData("folder")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"max_epochs": 0}, {"max_steps": 0}, {"limit_train_batches": 0}, {"limit_train_batches": 0.0},
+        {"fast_dev_run": 1}, {"enable_checkpointing": False}, {"sync_batchnorm": True},
+    ],
+)  # fmt: skip
+def test_a_trainer_that_does_nothing_is_refused(wrong: dict[str, object]) -> None:
+    check_trainer({"max_epochs": 1, "max_steps": -1, "limit_train_batches": None, "fast_dev_run": False})
+    with pytest.raises(ValueError, match=rf"^trainer.{next(iter(wrong))}: expected"):
+        check_trainer(wrong)
 
 
 def test_one_class_is_nothing_to_learn(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,6 +138,21 @@ def test_measure_counts_spikes_and_rates(store: EventStore, monkeypatch: pytest.
     assert found.spikes == pytest.approx(float(spikes[0].sum()) / 20)
     assert found.synops == pytest.approx(7 * 10 + 2 * float(spikes[0].sum()) / 20)
     assert found.rates[0].sum() == pytest.approx(float(spikes[0].sum()) / (20 * 0.04))
+
+
+@pytest.mark.parametrize("name", ["SpikingMLP", "SpikingConvNet"])
+@pytest.mark.parametrize("readout", ["max", "mean", "last", "softmax_sum"])
+def test_a_recording_of_no_steps_moves_nothing(name: str, readout: str) -> None:
+    seen = EventStore.from_arrays([0, 1], [0, 1], [0, 1, 2], [0, 1], sensor=(8, 8, 2))
+    options = {"norm": "batch"} | ({"channels": [3], "kernel": 3} if name == "SpikingConvNet" else {})
+    model = Classifier(build_network(name, options, seen, dt=5.0), readout=readout)  # type: ignore[arg-type]
+    before = copy.deepcopy(model.state_dict())
+    events, labels = next(iter(Loader(seen.select([0]), 1, rank=1, world=2)))
+    logits, spikes = model(events)
+    torch.nn.functional.cross_entropy(logits, labels).backward()
+    assert logits.shape == (1, 2) and not any(layer.any() for layer in spikes)
+    assert not any(p.grad is None or p.grad.any() for p in model.parameters())
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
 def test_seeds_combine() -> None:
