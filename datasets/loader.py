@@ -38,8 +38,9 @@ class Loader:
         device: where batches go.
         rank, world: this process's number and how many there are; `None` asks torch.distributed.
 
-    Every process has the same number of batches. If the last global batch has fewer recordings than there are processes,
-    those without one get a recording of no steps, `lengths` 0 and label 0: it moves nothing, and should count for nothing.
+    Every process has the same number of batches. If the last global batch has fewer recordings than there are
+    processes, those without one get a recording of no steps, `lengths` 0 and label 0: it moves nothing, and should
+    count for nothing.
 
     Raises:
         ValueError: naming the argument that doesn't fit.

@@ -25,7 +25,8 @@ def parser(name: str, defaults: Path) -> LightningArgumentParser:
         defaults: YAML file that the overrides change.
     """
     made = LightningArgumentParser(
-        prog=f"spiking train {name}", usage=f"spiking train {name} [--root DIR] [--out DIR] [--OVERRIDE VALUE ...]",
+        prog=f"spiking train {name}",
+        usage=f"spiking train {name} [--root DIR] [--skip-corrupt] [--out DIR] [--OVERRIDE VALUE ...]",
         description="Overrides of a preset.", default_config_files=[str(defaults)],
     )  # fmt: skip
     made.add_argument("--config", action=ActionConfigFile, help="a YAML file over the preset")
