@@ -138,6 +138,7 @@ def _fit(trainer: Trainer, model: Classifier, data: EventData, checkpoint: str |
         # Our loader needs no worker processes and tells Lightning its length itself.
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*the dirpath is not empty.*|.*exists and is not empty.*")
+        warnings.filterwarnings("ignore", message=".*Total length of `list` across ranks is zero.*")
         warnings.filterwarnings("ignore", message=".*you defined a `validation_step` but have no `val_dataloader`.*")
         warnings.filterwarnings("ignore", message=".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*")
         # An epoch that does not end in validation can't be the best.
