@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -27,7 +26,6 @@ PICTURES = ("learning_curve.png", "confusion.png", "raster.png", "rates.png")
 def trained(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run, shared by the tests that only look at it."""
     folder = tmp_path_factory.mktemp("runs") / "run"
-    os.environ["SPIKING_CACHE"] = str(tmp_path_factory.getbasetemp() / "cache")
     words = [
         "train", "folder", "--root", str(recordings), "--out", str(folder), "--data.dt", "5", "--data.steps", "8",
         "--data.valid", "0.25", "--model.options.hidden", "[12]", "--trainer.max_epochs", "12", "--model.lr", "0.02",
