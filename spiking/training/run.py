@@ -30,6 +30,7 @@ from spiking.training.data import EventData
 from spiking.training.measure import measure
 from spiking.training.module import Classifier
 from spiking.training.report import draw, numbers, write_metrics
+from spiking.training.warm import warm
 
 CONTROLS = {
     "control_counts_accuracy": "logistic regression on counts",
@@ -75,8 +76,7 @@ def run(
     callbacks = [*(own if isinstance(own, list) else [own]), history, *keep]
     place = trainer.get("default_root_dir") or folder
     lightning = Trainer(**{**trainer, "callbacks": callbacks, "default_root_dir": place})
-    if isinstance(lightning.accelerator, CPUAccelerator):
-        _compile(model, data)
+    _compile(model, data, layers=isinstance(lightning.accelerator, CPUAccelerator))
     going_on = resume and last.is_file()
     if going_on:
         restore(model, last, data.train.classes)  # Lightning does so again, but says less about what doesn't fit
@@ -120,13 +120,14 @@ def _keep(path: Path, **which: Any) -> ModelCheckpoint:
     )
 
 
-def _compile(model: Classifier, data: EventData) -> None:
-    """Run one batch through a copy of the network, so that no epoch's time has the compiler's in it."""
-    probe = copy.deepcopy(model)
+def _compile(model: Classifier, data: EventData, layers: bool) -> None:
+    """Compile the kernels, and on a CPU run a batch through a copy: no epoch's time has the compiler's in it."""
     start = time.perf_counter()
-    events, labels = next(iter(data.train_dataloader()))
-    logits, _ = probe(events)
-    torch.nn.functional.cross_entropy(logits, labels).backward()
+    warm(layers=layers)
+    if layers:
+        events, labels = next(iter(data.train_dataloader()))
+        logits, _ = copy.deepcopy(model)(events)
+        torch.nn.functional.cross_entropy(logits, labels).backward()
     took = time.perf_counter() - start
     if took > 5:
         print(f"compiled the kernels in {took:.0f} s; they are kept for the next run", flush=True)

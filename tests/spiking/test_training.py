@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -172,3 +174,36 @@ def test_files_are_whole_and_flat(tmp_path: Path) -> None:
 def test_the_summary_sets_controls_beside_the_network() -> None:
     text = summary({"test_accuracy": 0.9512, "control_counts_accuracy": 0.9, "control_bins_accuracy": 0.91})
     assert all(number in text for number in ("95.1", "90.0", "91.0"))
+
+
+SCRIPT = """
+import gc, importlib, sys
+import torch
+from numba.core.dispatcher import Dispatcher
+from spiking.cli.main import main
+from spiking.kernels import event_linear
+
+def compiled():
+    return {
+        (d.py_func.__module__, d.py_func.__name__, str(s)) for d in gc.get_objects() if isinstance(d, Dispatcher)
+        for s in d.signatures if d.py_func.__module__.startswith("spiking.")
+    }
+
+module = importlib.import_module("spiking.training.run")
+step = module._compile
+known = []
+module._compile = lambda *given, **named: (step(*given, **named), known.append(compiled()))
+
+if __name__ == "__main__":
+    assert main(sys.argv[1:]) == 0
+    sparse = torch.eye(32)[None].requires_grad_()
+    event_linear(sparse, torch.zeros(32, 3, requires_grad=True)).sum().backward()
+    print(sorted(compiled() - known[0]) or "nothing compiled late")
+"""
+
+
+def test_no_kernel_is_compiled_after_the_compile_step(small: list[str], tmp_path: Path) -> None:
+    words = [*small, "--trainer.max_epochs", "1", "--data.augment.drop", "0.1", "--out", str(tmp_path / "run")]
+    done = subprocess.run([sys.executable, "-c", SCRIPT, *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "nothing compiled late"
