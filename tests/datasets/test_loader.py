@@ -132,6 +132,17 @@ def test_bad_arguments_are_named(arguments: dict[str, Any], message: str) -> Non
         numbered(**arguments)
 
 
+def test_a_store_s_loader_takes_what_loader_takes() -> None:
+    store = random_store(n=7)
+    options: dict[str, Any] = {
+        "shuffle": True, "seed": 3, "augment": Augment(drop=0.1), "binary": True, "drop_last": True, "device": "cpu",
+        "rank": 1, "world": 2,
+    }  # fmt: skip
+    assert vars(store.loader(2, 4.0, 9, **options)) == vars(Loader(store, 2, 4.0, 9, **options))
+    with pytest.raises(TypeError, match="suffle"):
+        store.loader(2, suffle=True)
+
+
 def test_a_store_without_recordings_is_refused() -> None:
     with pytest.raises(ValueError, match="store: expected recordings"):
         random_store().select([]).loader(4)
