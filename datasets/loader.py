@@ -38,8 +38,9 @@ class Loader:
         device: where batches go.
         rank, world: this process's number and how many there are; `None` asks torch.distributed.
 
-    If the last global batch has fewer recordings than there are processes, the first of the epoch fill it up,
-    so that every process has the same number of batches and none is empty.
+    Every process has the same number of batches. If the last global batch has fewer recordings than there are
+    processes, those without one get a recording of no steps, `lengths` 0 and label 0: it moves nothing, and should
+    count for nothing.
 
     Raises:
         ValueError: naming the argument that doesn't fit.
@@ -95,8 +96,6 @@ class Loader:
         """This process's part of global batch k."""
         rank, world = self._place()
         whole = order[k * self.batch_size * world : (k + 1) * self.batch_size * world]
-        if len(whole) < world:
-            whole = np.concatenate([whole, np.resize(order, world - len(whole))])
         return np.array_split(whole, world)[rank]
 
     def __iter__(self) -> Iterator[tuple[Events, Tensor]]:
@@ -111,7 +110,11 @@ class Loader:
             yield batch
 
     def _batch(self, at: np.ndarray[Any, Any], epoch: int) -> tuple[Events, Tensor]:
-        if self.augment is None:
+        if not len(at):
+            none = torch.zeros(self.steps or 1, 1, self.store.channels, dtype=torch.bool)
+            events = Events.from_dense(none, float(self.dt), torch.zeros(1, dtype=torch.int64), self.store.sensor)
+            labels = torch.zeros(1, dtype=torch.int64)
+        elif self.augment is None:
             events, labels = self.store.batch(at, self.dt, self.steps, self.binary)
         else:
             part = self.augment(Recordings.of(self.store.select(at)), self.seed, epoch)

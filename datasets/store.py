@@ -23,7 +23,7 @@ from spiking.datasets.errors import DataError
 from spiking.events import Events, Sensor
 
 if TYPE_CHECKING:
-    from spiking.datasets.loader import Augmentation, Loader
+    from spiking.datasets.loader import Loader
 
 Array = np.ndarray[Any, Any]
 
@@ -223,22 +223,11 @@ class EventStore:
         given = (self._index, self._time, start, stop, duration, self.channels)
         return bin_events(*given, dt, steps, binary, self.sensor), self.labels[torch.from_numpy(at)]
 
-    def loader(
-        self,
-        batch_size: int,
-        dt: float = 5.0,
-        steps: int | None = None,
-        shuffle: bool = False,
-        seed: int = 0,
-        augment: Augmentation | None = None,
-        binary: bool = False,
-        drop_last: bool = False,
-        device: torch.device | str | None = None,
-    ) -> Loader:
-        """Batches of all recordings, epoch after epoch; see `Loader`."""
+    def loader(self, batch_size: int, dt: float = 5.0, steps: int | None = None, **options: Any) -> Loader:
+        """Batches of all recordings, epoch after epoch; arguments as `Loader` takes them."""
         from spiking.datasets.loader import Loader
 
-        return Loader(self, batch_size, dt, steps, shuffle, seed, augment, binary, drop_last, device)
+        return Loader(self, batch_size, dt, steps, **options)
 
     def counts(self, bins: int = 1, horizon: float | None = None) -> Array:
         """Events of each channel in equal parts of time, the features of the linear controls.

@@ -1,11 +1,9 @@
-"""What this machine has, which backend runs which op, and compiling the CPU kernels before they are needed."""
+"""What this machine has, and which backend runs which op."""
 
 from __future__ import annotations
 
 import os
 import platform
-import time
-from collections.abc import Callable
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -34,40 +32,6 @@ def report() -> str:
     lines += [f"{name:<14}{_writable(folder)}" for name, folder in _folders().items()]
     lines.append(f"optional      {', '.join(f'{name} {_version(name)}' for name in PEERS)}")
     return "\n".join(lines)
-
-
-def warm(say: Callable[[str], None] = print) -> None:
-    """Compile the Numba kernels of layers and data, which are kept on disk.
-
-    Arguments:
-        say: is told what is compiled and how long it took.
-    """
-    from spiking import readout
-    from spiking.datasets import Augment, EventStore
-    from spiking.networks import SpikingMLP
-    from spiking.neurons import NEURONS
-
-    def timed(name: str, work: Callable[[], object]) -> None:
-        start = time.perf_counter()
-        work()
-        say(f"{name:<24}{time.perf_counter() - start:6.1f} s")
-
-    start = torch.arange(0, 33, 4)
-    store = EventStore.from_arrays(
-        (torch.arange(32) % 18).numpy(), (torch.arange(32) % 4 * 900).numpy(), start.numpy(), [0, 1] * 4,
-        sensor=(3, 3, 2), duration=4000,
-    )  # fmt: skip
-    timed("binning, augmentation", lambda: next(iter(store.loader(8, dt=1.0, steps=4, augment=Augment(shift=1)))))
-    timed("counts", lambda: store.counts(2))
-    events, labels = store.batch(range(8), dt=1.0, steps=4)
-
-    def learn(neuron: str) -> None:
-        net = SpikingMLP([18, 8, 2], neuron=neuron, dt=1.0)
-        out, _ = net(events)
-        torch.nn.functional.cross_entropy(readout.max(out, events.lengths), labels).backward()
-
-    for neuron in (name for name in NEURONS if name != "li"):
-        timed(f"neuron {neuron}", lambda neuron=neuron: learn(neuron))  # type: ignore[misc]
 
 
 def _version(name: str) -> str:

@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
 
+from spiking.training import Outcome
+from tests.datasets.test_sources import nmnist_files
 
-@pytest.fixture
-def neurons(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    path = Path(__file__).parents[1] / "benchmarks" / "neurons.py"
-    spec = importlib.util.spec_from_file_location("benchmark_neurons", path)
+
+def script(name: str) -> ModuleType:
+    path = Path(__file__).parents[1] / "benchmarks" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    monkeypatch.setattr("sys.argv", ["neurons.py", "--quick", "--threads", str(torch.get_num_threads())])
     return module
+
+
+@pytest.fixture
+def neurons(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.setattr("sys.argv", ["neurons.py", "--quick", "--threads", str(torch.get_num_threads())])
+    return script("neurons")
 
 
 def test_neurons_agrees_with_snntorch_and_prints_ratios(
@@ -38,3 +47,39 @@ def test_neurons_refuses_when_the_layers_disagree(
     out = capsys.readouterr().out
     assert "disagree" in out
     assert "ratio (median" not in out
+
+
+def test_nmnist_folds_takes_every_override_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folds, runs = script("nmnist_folds"), []
+
+    def run(model: Any, data: Any, trainer: Any, folder: Path, resume: bool) -> Any:
+        runs.append((model.rates, data.augment, len(data.train), len(data.test), data.valid, trainer["max_epochs"]))
+        if len(runs) == 2:  # Ctrl-C in the second fold
+            (folder / "metrics.json").write_text('{"interrupted": 1}')
+            return Outcome({}, interrupted=True)
+        return trained(model, data, trainer, folder, resume)
+
+    trained = folds.run
+    monkeypatch.setattr(folds, "run", run)
+    monkeypatch.setenv("SPIKING_CACHE", str(tmp_path / "cache"))
+    root, out = nmnist_files(tmp_path / "data"), tmp_path / "out"
+    overrides = [
+        "--trainer.max_epochs", "1", "--model.rates.lower_strength", "0.25", "--model.rates.lower", "3",
+        "--data.augment.shift", "1", "--model.options.channels", "[2, 2]", "--model.options.hidden", "[4]",
+    ]  # fmt: skip
+    words = ["nmnist_folds.py", "--root", str(root), "--out", str(out), "--folds", "2", *overrides]
+    monkeypatch.setattr("sys.argv", words)
+    folds.main()
+    assert "interrupted in fold 1" in capsys.readouterr().out and not (out / "metrics.json").exists()
+    folds.main()
+    assert len(runs) == 3
+    for rates, augment, train, test, valid, epochs in runs:
+        assert (rates.lower_strength, rates.lower, augment.shift, valid, epochs) == (0.25, 3.0, 1, None, 1)
+        assert train + test == 8 and 3 <= test <= 5
+    metrics = json.loads((out / "metrics.json").read_text())
+    for key in folds.NAMES:
+        assert metrics[key] == pytest.approx((metrics[f"fold0.{key}"] + metrics[f"fold1.{key}"]) / 2)
+    said = capsys.readouterr().out
+    assert all(f"mean of 2 folds, {name}" in said for name in folds.NAMES.values()) and said.split()[-1] == str(out)

@@ -97,6 +97,8 @@ def _columns(path: Path) -> dict[str, Array]:
         return dict(zip(header, table.T, strict=True))
     if path.suffix == ".npz":
         # np.load doesn't close a damaged file that it has opened itself
+        if not zipfile.is_zipfile(path):  # what np.load says of these invites to unpickle them
+            raise ValueError("cut off, or no zip archive of arrays as numpy.savez writes it")
         with path.open("rb") as packed, np.load(packed, allow_pickle=False) as archive:
             return {key: archive[key] for key in archive.files}
     with h5py.File(path, "r") as file:

@@ -45,7 +45,7 @@ def read_all(
             content = read(item)
         except DataError as error:
             if not skip_corrupt:
-                raise DataError(f"{error}; skip_corrupt=True leaves such recordings out") from error
+                raise DataError(f"{error}; --skip-corrupt (in Python: skip_corrupt=True) leaves such out") from error
             faults.append(str(error))
             continue
         kept.append(item)

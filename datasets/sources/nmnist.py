@@ -46,7 +46,7 @@ def plan(root: Path | None, cache: Path, skip_corrupt: bool, progress: bool) -> 
         raise DataError(
             f"{root}: no N-MNIST here; looked for Train/<digit>/*.bin and Test/<digit>/*.bin, and for .zip or .tar "
             "archives of them. Put the published Train.zip and Test.zip there (https://doi.org/10.17632/468j46mzdv), "
-            "or give no root to have them downloaded"
+            "or have them downloaded by `spiking datasets prepare nmnist`"
         )
     files = sorted(path for path in sources if path.is_file())
     files += sorted(path for folder in sources if folder.is_dir() for path in folder.glob("*/*.bin"))

@@ -14,7 +14,7 @@ from spiking.cli.mistake import Mistake
 from spiking.datasets import DataError
 from spiking.training.data import EventData
 from spiking.training.module import Classifier
-from spiking.training.run import quiet
+from spiking.training.run import check_trainer, quiet
 
 
 def parser(name: str, defaults: Path) -> LightningArgumentParser:
@@ -25,7 +25,8 @@ def parser(name: str, defaults: Path) -> LightningArgumentParser:
         defaults: YAML file that the overrides change.
     """
     made = LightningArgumentParser(
-        prog=f"spiking train {name}", usage=f"spiking train {name} [--root DIR] [--out DIR] [--OVERRIDE VALUE ...]",
+        prog=f"spiking train {name}",
+        usage=f"spiking train {name} [--root DIR] [--skip-corrupt] [--out DIR] [--OVERRIDE VALUE ...]",
         description="Overrides of a preset.", default_config_files=[str(defaults)],
     )  # fmt: skip
     made.add_argument("--config", action=ActionConfigFile, help="a YAML file over the preset")
@@ -59,6 +60,7 @@ def instantiate(config: Namespace) -> tuple[Classifier, EventData, dict[str, Any
     quiet()
     try:
         pl.seed_everything(config.seed, verbose=False)
+        check_trainer(config.trainer)
         made = parser("", Path()).instantiate(config)
         made.data.setup()
         made.model.build(made.data)

@@ -17,6 +17,8 @@ def main(argv: Sequence[str]) -> int:
 
     print(doctor.report())
     if given.warm:
-        print("\ncompiling the CPU kernels")
-        doctor.warm(lambda line: print(line, flush=True))
+        from spiking.training.warm import warm
+
+        print("\ncompiling the CPU kernels", flush=True)
+        warm(lambda line: print(line, flush=True))
     return 0

@@ -18,6 +18,7 @@ def main(argv: Sequence[str]) -> int:
     )  # fmt: skip
     words.add_argument("run", help="a run folder, or one seed's folder in it")
     words.add_argument("--root", help="where the data set's own files lie (default: where they lay in training)")
+    words.add_argument("--skip-corrupt", action="store_true", help="leave out recordings that can't be read")
     given = words.parse_args(argv)
     folder = Path(given.run)
     config_file, checkpoint = folder / "config.yaml", folder / "checkpoints" / "best.ckpt"
@@ -37,7 +38,10 @@ def main(argv: Sequence[str]) -> int:
     from spiking.training.report import numbers, write_metrics
     from spiking.training.run import restore, summary
 
-    config = parse("evaluate", [] if given.root is None else ["--data.root", given.root], config_file)
+    overrides = [] if given.root is None else ["--data.root", given.root]
+    if given.skip_corrupt:
+        overrides += ["--data.skip_corrupt", "true"]
+    config = parse("evaluate", overrides, config_file)
     model, data, _ = instantiate(config)
     restore(model, checkpoint, data.train.classes)
     found = measure(model, data.whole_loader(data.test), "cuda" if torch.cuda.is_available() else "cpu")

@@ -7,6 +7,7 @@ that `spiking --help` waits for neither torch nor Lightning.
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
 
@@ -48,6 +49,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = words[0]
     if command not in COMMANDS:
         return _complain("spiking", f"no command {command!r}; there are {', '.join(COMMANDS)}", 2)
+    plain = warnings.formatwarning
+    warnings.formatwarning = lambda message, *where: (
+        f"spiking {command}: {message}\n" if isinstance(message, UserWarning) else plain(message, *where)
+    )
     try:
         status: int = import_module(f"spiking.cli.{command}").main(words[1:])
         return status
@@ -57,6 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain(f"spiking {command}", str(error), 1)
     except KeyboardInterrupt:
         return _complain(f"spiking {command}", "interrupted", 1)
+    finally:
+        warnings.formatwarning = plain
 
 
 def _complain(who: str, what: str, status: int) -> int:

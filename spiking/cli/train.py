@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 NEEDS_ROOT = {
     "nmnist": "the folder with Train/<digit>/*.bin and Test/<digit>/*.bin, or an archive of it (N-MNIST, Orchard 2015, "
-    "www.garrickorchard.com/datasets/n-mnist; an empty folder makes tonic download it)",
+    "www.garrickorchard.com/datasets/n-mnist; `spiking datasets prepare nmnist` downloads it through tonic into the "
+    "folder nmnist of the data cache that `spiking doctor` names)",
     "folder": "a folder of your own recordings, one sub-folder a class with .npz, .h5 or .csv files",
 }
 
@@ -57,6 +58,8 @@ def main(argv: Sequence[str]) -> int:
         o.startswith(("--data.root", "--config")) for o in overrides
     ):
         raise Mistake(f"--root: {preset} needs {NEEDS_ROOT[preset]}")
+    if given.skip_corrupt:
+        overrides += ["--data.skip_corrupt", "true"]
     try:
         folder = run_folder(given.out, preset, given.resume)
         return _train(preset, given, overrides, folder)
@@ -74,6 +77,7 @@ def _words() -> argparse.ArgumentParser:
     )  # fmt: skip
     words.add_argument("preset", help="what to train")
     words.add_argument("--root", help="where the data set's own files lie")
+    words.add_argument("--skip-corrupt", action="store_true", help="leave out recordings that can't be read")
     words.add_argument("--out", help="the run folder (default: a new one under runs/)")
     words.add_argument("--seeds", type=int, help="train this many seeds, 0, 1, ...: mean and interval")
     words.add_argument("--seed", type=int, help="of weights, order and augmentation (default 0)")

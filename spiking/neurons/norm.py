@@ -34,7 +34,13 @@ class BatchNorm(nn.BatchNorm1d):
 
 
 def normalise(norm: nn.BatchNorm1d | nn.BatchNorm2d, rows: Tensor) -> Tensor:
-    """Apply a torch batch norm; where there are too few rows for a variance, with its running statistics."""
+    """Apply a torch batch norm; where there are too few rows for a variance, with its running statistics.
+
+    Raises:
+        TypeError: for a SyncBatchNorm: only this process's recordings would count, whatever the module says.
+    """
+    if isinstance(norm, nn.SyncBatchNorm):
+        raise TypeError("norm: expected BatchNorm1d or BatchNorm2d, got SyncBatchNorm, which is not supported")
     if norm.training and rows.numel() // max(rows.shape[1], 1) < 2:
         return nn.functional.batch_norm(
             rows, norm.running_mean, norm.running_var, norm.weight, norm.bias, False, 0.0, norm.eps

@@ -23,6 +23,7 @@ class EventData(pl.LightningDataModule):
             class in the same share.
         augment: random changes to training recordings.
         seed: of the order and of the augmentation.
+        skip_corrupt: leave out recordings that can't be read, with a warning that names them.
 
     Raises:
         ValueError: if `name` is "folder" and there is no `root`, or `valid` is neither a share nor a whole number.
@@ -40,6 +41,7 @@ class EventData(pl.LightningDataModule):
         valid_by: str | None = None,
         augment: Augment | None = None,
         seed: int = 0,
+        skip_corrupt: bool = False,
     ) -> None:
         super().__init__()
         if name == "folder" and root is None:
@@ -50,17 +52,17 @@ class EventData(pl.LightningDataModule):
         self.root = None if name == "folder" else root
         self.batch_size, self.dt, self.steps, self.binary = batch_size, dt, steps, binary
         self.valid_share, self.valid_by = valid, valid_by
-        self.augment, self.seed = augment, seed
+        self.augment, self.seed, self.skip_corrupt = augment, seed, skip_corrupt
         self.whole: EventStore | None = None
 
     def setup(self, stage: str | None = None) -> None:
         """Load and split, once."""
         if self.whole is not None:
             return
-        self.whole = load(self.source, split="train", root=self.root)
+        self.whole = load(self.source, split="train", root=self.root, skip_corrupt=self.skip_corrupt)
         if len(self.whole.classes) < 2:
             raise DataError(f"{self.source}: expected recordings of at least two classes, got {self.whole.classes}")
-        self.test = load(self.source, split="test", root=self.root)
+        self.test = load(self.source, split="test", root=self.root, skip_corrupt=self.skip_corrupt)
         self.train, self.valid = self.whole, None
         if self.valid_share:
             held = int(self.valid_share) if self.valid_share >= 1 else self.valid_share

@@ -127,26 +127,32 @@ class Classifier(pl.LightningModule):
         loss = cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
         if self.rates.active:
             loss = loss + self.rates(spikes, events.lengths, events.dt).mean()
-        self._log("loss", loss, labels)
-        self._log("train_accuracy", (logits.argmax(1) == labels).float().mean(), labels)
+        count = self._count(events)
+        self._log("loss", loss, count)
+        self._log("train_accuracy", (logits.argmax(1) == labels).float().mean(), count)
         if self.trainer.world_size > 1:
             # Processes average their gradients, but at an epoch's end not all have the same number of recordings.
-            count = torch.tensor(float(len(labels)), device=self.device)
-            loss = loss * (count / self.trainer.strategy.reduce(count.clone(), reduce_op="mean"))
+            share = torch.tensor(float(count), device=self.device)
+            loss = loss * (share / self.trainer.strategy.reduce(share.clone(), reduce_op="mean"))
         return loss
 
     def validation_step(self, batch: tuple[Events, Tensor], _: int) -> None:
         """Loss and accuracy on held-out recordings."""
         events, labels = batch
         logits, spikes = self(events)
-        self._log("valid_loss", cross_entropy(logits, labels), labels)
-        self._log("valid_accuracy", (logits.argmax(1) == labels).float().mean(), labels)
+        count = self._count(events)
+        self._log("valid_loss", cross_entropy(logits, labels), count)
+        self._log("valid_accuracy", (logits.argmax(1) == labels).float().mean(), count)
         fired = sum(layer.sum() for layer in spikes) / len(labels)
-        self._log("spikes_per_sample", torch.as_tensor(fired, dtype=torch.float32, device=self.device), labels)
+        self._log("spikes_per_sample", torch.as_tensor(fired, dtype=torch.float32, device=self.device), count)
 
-    def _log(self, name: str, value: Tensor, labels: Tensor) -> None:
+    def _count(self, events: Events) -> int:
+        """How many recordings count: not the one of no steps that a process gets where there is none left for it."""
+        return events.shape[1] if self.trainer.world_size == 1 else int((events.lengths > 0).sum())
+
+    def _log(self, name: str, value: Tensor, count: int) -> None:
         # Lightning averages these weights over the processes in whole numbers: multiples leave nothing to round down.
-        weight = len(labels) * self.trainer.world_size
+        weight = count * self.trainer.world_size
         self.log(name, value, on_step=False, on_epoch=True, batch_size=weight, sync_dist=True)
 
     def configure_optimizers(self) -> Any:

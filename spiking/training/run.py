@@ -30,6 +30,7 @@ from spiking.training.data import EventData
 from spiking.training.measure import measure
 from spiking.training.module import Classifier
 from spiking.training.report import draw, numbers, write_metrics
+from spiking.training.warm import warm
 
 CONTROLS = {
     "control_counts_accuracy": "logistic regression on counts",
@@ -59,9 +60,11 @@ def run(
         resume: go on from its last checkpoint, if it has one.
 
     Raises:
+        ValueError: as `check_trainer`.
         DataError: if that checkpoint can't be read, or doesn't fit the network or the recordings.
     """
     quiet()
+    check_trainer(trainer)
     data.setup()
     model.build(data)
     history = History(folder)
@@ -73,8 +76,7 @@ def run(
     callbacks = [*(own if isinstance(own, list) else [own]), history, *keep]
     place = trainer.get("default_root_dir") or folder
     lightning = Trainer(**{**trainer, "callbacks": callbacks, "default_root_dir": place})
-    if isinstance(lightning.accelerator, CPUAccelerator):
-        _compile(model, data)
+    _compile(model, data, layers=isinstance(lightning.accelerator, CPUAccelerator))
     going_on = resume and last.is_file()
     if going_on:
         restore(model, last, data.train.classes)  # Lightning does so again, but says less about what doesn't fit
@@ -89,19 +91,43 @@ def run(
     return Outcome(metrics, interrupted)
 
 
+def check_trainer(trainer: Mapping[str, Any]) -> None:
+    """Refuse arguments of Lightning's Trainer with which a run would do nothing, or something else than it says.
+
+    Raises:
+        ValueError: naming the argument.
+    """
+    for name in ("max_epochs", "max_steps", "limit_train_batches"):
+        if trainer.get(name) == 0:
+            raise ValueError(f"trainer.{name}: expected at least 1, got 0, which trains nothing")
+    if trainer.get("fast_dev_run"):
+        raise ValueError(
+            "trainer.fast_dev_run: expected false, got true: it keeps no checkpoint to measure; max_epochs 1 with "
+            "limit_train_batches 1 tries a run out"
+        )
+    if trainer.get("enable_checkpointing") is False:
+        raise ValueError("trainer.enable_checkpointing: expected true, got false: a run measures its best checkpoint")
+    if trainer.get("sync_batchnorm"):
+        raise ValueError(
+            "trainer.sync_batchnorm: expected false, got true: batch norm over time and batch takes the statistics of "
+            "each process's own recordings"
+        )
+
+
 def _keep(path: Path, **which: Any) -> ModelCheckpoint:
     return ModelCheckpoint(
         dirpath=path.parent, filename=path.stem, enable_version_counter=False, save_on_train_epoch_end=True, **which
     )
 
 
-def _compile(model: Classifier, data: EventData) -> None:
-    """Run one batch through a copy of the network, so that no epoch's time has the compiler's in it."""
-    probe = copy.deepcopy(model)
+def _compile(model: Classifier, data: EventData, layers: bool) -> None:
+    """Compile the kernels, and on a CPU run a batch through a copy: no epoch's time has the compiler's in it."""
     start = time.perf_counter()
-    events, labels = next(iter(data.train_dataloader()))
-    logits, _ = probe(events)
-    torch.nn.functional.cross_entropy(logits, labels).backward()
+    warm(layers=layers)
+    if layers:
+        events, labels = next(iter(data.train_dataloader()))
+        logits, _ = copy.deepcopy(model)(events)
+        torch.nn.functional.cross_entropy(logits, labels).backward()
     took = time.perf_counter() - start
     if took > 5:
         print(f"compiled the kernels in {took:.0f} s; they are kept for the next run", flush=True)
@@ -113,6 +139,7 @@ def _fit(trainer: Trainer, model: Classifier, data: EventData, checkpoint: str |
         # Our loader needs no worker processes and tells Lightning its length itself.
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*the dirpath is not empty.*|.*exists and is not empty.*")
+        warnings.filterwarnings("ignore", message=".*Total length of `list` across ranks is zero.*")
         warnings.filterwarnings("ignore", message=".*you defined a `validation_step` but have no `val_dataloader`.*")
         warnings.filterwarnings("ignore", message=".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*")
         # An epoch that does not end in validation can't be the best.

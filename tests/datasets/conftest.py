@@ -10,12 +10,6 @@ from spiking.datasets import EventStore, load
 
 
 @pytest.fixture(scope="session")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder for built stores that the tests share."""
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(scope="session")
-def digits(cache: Path) -> EventStore:
+def digits(stores: Path) -> EventStore:
     """All of the digits."""
-    return load("digits", "all", cache=cache)
+    return load("digits", "all", cache=stores)

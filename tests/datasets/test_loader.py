@@ -17,8 +17,8 @@ from tests.datasets.strategies import random_store
 
 
 def seen(batches: Iterator[Any]) -> list[list[int]]:
-    """The recordings of each batch, recognised by their labels."""
-    return [labels.tolist() for _, labels in batches]
+    """The recordings of each batch, recognised by their labels; one of no steps is none."""
+    return [labels[events.lengths > 0].tolist() for events, labels in batches]
 
 
 def numbered(**arguments: Any) -> Loader:
@@ -83,10 +83,20 @@ def test_processes_share_every_batch(n: int, world: int, batch: int, drop_last: 
     together = [seen(iter(share)) for share in shares]
     assert {len(share) for share in together} == {len(one)} == {len(share) for share in shares}
     for whole, parts in zip(seen(iter(one)), zip(*together, strict=True), strict=True):
-        assert all(parts)
-        joined = list(chain(*parts))
-        assert joined[: len(whole)] == whole
-        assert len(joined) == max(len(whole), world)
+        assert list(chain(*parts)) == whole
+
+
+@pytest.mark.parametrize("steps", [None, 7])
+@pytest.mark.parametrize("augment", [None, Augment(drop=0.1)])
+def test_a_process_without_a_recording_gets_one_of_no_steps(steps: int | None, augment: Augment | None) -> None:
+    store = random_store(n=5, classes=5)
+    first, second = (
+        list(Loader(store, 2, 5.0, steps, augment=augment, rank=rank, world=2))[-1] for rank in range(2)
+    )
+    assert first[1].tolist() == [4] and first[0].lengths.min() > 0
+    events, labels = second
+    assert events.shape == (steps or 1, 1, store.channels) and events.sensor == store.sensor and events.dt == 5.0
+    assert events.lengths.tolist() == [0] and events.nnz == 0 and labels.tolist() == [0]
 
 
 def test_the_rank_comes_from_torch_distributed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,6 +130,17 @@ def test_a_recording_is_augmented_alike_in_any_batch() -> None:
 def test_bad_arguments_are_named(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         numbered(**arguments)
+
+
+def test_a_store_s_loader_takes_what_loader_takes() -> None:
+    store = random_store(n=7)
+    options: dict[str, Any] = {
+        "shuffle": True, "seed": 3, "augment": Augment(drop=0.1), "binary": True, "drop_last": True, "device": "cpu",
+        "rank": 1, "world": 2,
+    }  # fmt: skip
+    assert vars(store.loader(2, 4.0, 9, **options)) == vars(Loader(store, 2, 4.0, 9, **options))
+    with pytest.raises(TypeError, match="suffle"):
+        store.loader(2, suffle=True)
 
 
 def test_a_store_without_recordings_is_refused() -> None:

@@ -23,12 +23,6 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Built stores stay out of the user's cache, and are shared by the tests."""
-    monkeypatch.setenv("SPIKING_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-
-
 @pytest.fixture
 def small(recordings: Path) -> list[str]:
     """Words of a training command that takes about a second."""

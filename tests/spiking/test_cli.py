@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import shutil
 import signal
 import subprocess
 import sys
+import warnings
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,6 @@ PICTURES = ("learning_curve.png", "confusion.png", "raster.png", "rates.png")
 def trained(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run, shared by the tests that only look at it."""
     folder = tmp_path_factory.mktemp("runs") / "run"
-    os.environ["SPIKING_CACHE"] = str(tmp_path_factory.getbasetemp() / "cache")
     words = [
         "train", "folder", "--root", str(recordings), "--out", str(folder), "--data.dt", "5", "--data.steps", "8",
         "--data.valid", "0.25", "--model.options.hidden", "[12]", "--trainer.max_epochs", "12", "--model.lr", "0.02",
@@ -179,6 +178,46 @@ def test_a_network_of_one_s_own(
     assert "synops_per_sample" not in json.loads((out / "metrics.json").read_text())
 
 
+def test_corrupt_recordings_are_left_out_on_request(
+    small: list[str], recordings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, out = tmp_path / "root", tmp_path / "run"
+    shutil.copytree(recordings, root)
+    (root / "left" / "03.npz").write_bytes(b"PK")
+    words = [*small, "--root", str(root), "--out", str(out), "--trainer.max_epochs", "1"]
+    assert main(words) == 1
+    err = capsys.readouterr().err
+    assert "left/03.npz" in err and "--skip-corrupt" in err and "skip_corrupt=True" in err
+    assert len(err.strip().splitlines()) == 1
+    with pytest.warns(UserWarning, match=r"left out 1 of 30 recordings: left/03.npz"):
+        assert main([*words, "--skip-corrupt"]) == 0
+    assert main(["evaluate", str(out)]) == 0  # from the configuration, as the root
+    (root / "right" / "04.npz").write_bytes(b"")
+    with pytest.warns(UserWarning, match=r"left out 2 of 30 recordings: left/03.npz.*right/04.npz"):
+        assert main(["evaluate", str(out)]) == 0
+    shutil.copytree(root, tmp_path / "other")
+    config = out / "config.yaml"
+    config.write_text(config.read_text().replace("skip_corrupt: true", "skip_corrupt: false"))
+    elsewhere = ["evaluate", str(out), "--root", str(tmp_path / "other")]
+    assert main(elsewhere) == 1
+    assert main([*elsewhere, "--skip-corrupt"]) == 0
+
+
+def test_a_warning_is_one_line(tmp_path: Path) -> None:
+    said: list[str] = []
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "good.csv").write_text("t,channel\n1,0\n")
+    (tmp_path / "a" / "bad.csv").write_text("t,channel\n1,-1\n")
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.showwarning = lambda *message: said.append(warnings.formatwarning(*message[:4]))
+        assert main(["datasets", "prepare", f"folder:{tmp_path}", "--skip-corrupt"]) == 0
+        warnings.warn("outside", stacklevel=1)
+    line, outside = said
+    assert line.startswith("spiking datasets: left out 1 of 2 recordings: a/bad.csv: channel") and line.count("\n") == 1
+    assert "UserWarning: outside" in outside
+
+
 def test_datasets(
     recordings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -241,7 +280,10 @@ def test_a_mistake_is_one_line_and_a_status(
         (["--model.label_smoothing", "2"], "label_smoothing"),
         (["--seed", "-1"], "-1"),
         (["--trainer.max_epochs", "-1"], "schedule"),
-        (["--trainer.limit_train_batches", "0"], "schedule"),
+        (["--trainer.max_epochs", "0"], "trainer.max_epochs: expected at least 1"),
+        (["--trainer.fast_dev_run", "true"], "trainer.fast_dev_run: expected false"),
+        (["--trainer.enable_checkpointing", "false"], "trainer.enable_checkpointing: expected true"),
+        (["--trainer.sync_batchnorm", "true"], "trainer.sync_batchnorm: expected false"),
     ],
 )
 def test_a_wrong_override_is_named(

@@ -6,6 +6,7 @@ import pytest
 
 from spiking import doctor
 from spiking.cli.main import main
+from spiking.training.warm import warm
 
 
 def test_doctor_names_versions_ops_and_folders(capsys: pytest.CaptureFixture[str]) -> None:
@@ -17,7 +18,7 @@ def test_doctor_names_versions_ops_and_folders(capsys: pytest.CaptureFixture[str
 
 def test_warm_runs_every_neuron() -> None:
     said: list[str] = []
-    doctor.warm(said.append)
+    warm(said.append)
     assert [line.split()[1] for line in said if line.startswith("neuron")] == [
         "lif", "cuba", "alif", "adlif", "seadlif",
     ]  # fmt: skip

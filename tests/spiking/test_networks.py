@@ -208,6 +208,14 @@ def test_bad_arguments(make: Any, message: str) -> None:
         make()
 
 
+@pytest.mark.parametrize("kind", [SpikingMLP, SpikingConvNet])
+def test_a_converted_batch_norm_is_refused(kind: type) -> None:
+    sizes = [N, 8, 5] if kind is SpikingMLP else SENSOR
+    net = nn.SyncBatchNorm.convert_sync_batchnorm(kind(sizes, norm="batch", dt=5.0))
+    with pytest.raises(TypeError, match="SyncBatchNorm"):
+        net(events())
+
+
 def test_bad_inputs() -> None:
     mlp = SpikingMLP([N, 8, 5], dt=5.0)
     conv = SpikingConvNet(SENSOR, (2,), 5, kernel=3)

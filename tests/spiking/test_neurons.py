@@ -351,9 +351,8 @@ def test_the_page_on_own_neurons_runs(capsys: pytest.CaptureFixture[str]) -> Non
     assert printed.startswith("Tired(20, 16, tau_mem=20 ms, tau_rest=100 ms, effort=0.5") and "tensor([" in printed
 
 
-def test_the_example_of_an_own_neuron_learns() -> None:
+def test_the_example_of_an_own_neuron_goes_on_where_it_stopped() -> None:
     names = runpy.run_path(str(ROOT / "examples" / "own_neuron.py"))
-    assert names["main"](steps=25) > 0.8
     layer = names["QIF"](IN, N, dt=2.0)
     x = poisson(80.0, 2.0, T, B, IN)
     whole, _ = layer(x)

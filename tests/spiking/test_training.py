@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import copy
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from spiking.datasets import EventStore
+from spiking.datasets import EventStore, Loader
 from spiking.datasets.errors import DataError
 from spiking.networks import SpikingConvNet, SpikingMLP
 from spiking.training import Classifier, EventData, RateBounds, controls, measure
 from spiking.training.build import build_network
 from spiking.training.callbacks import write_rows
 from spiking.training.report import combine, write_metrics
-from spiking.training.run import summary
+from spiking.training.run import check_trainer, summary
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +69,19 @@ def test_the_data_fill_in_sizes(store: EventStore) -> None:
 def test_one_s_own_folder_must_be_named() -> None:
     with pytest.raises(ValueError, match=r"^root:"):
         EventData("folder")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"max_epochs": 0}, {"max_steps": 0}, {"limit_train_batches": 0}, {"limit_train_batches": 0.0},
+        {"fast_dev_run": 1}, {"enable_checkpointing": False}, {"sync_batchnorm": True},
+    ],
+)  # fmt: skip
+def test_a_trainer_that_does_nothing_is_refused(wrong: dict[str, object]) -> None:
+    check_trainer({"max_epochs": 1, "max_steps": -1, "limit_train_batches": None, "fast_dev_run": False})
+    with pytest.raises(ValueError, match=rf"^trainer.{next(iter(wrong))}: expected"):
+        check_trainer(wrong)
 
 
 def test_one_class_is_nothing_to_learn(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,6 +142,21 @@ def test_measure_counts_spikes_and_rates(store: EventStore, monkeypatch: pytest.
     assert found.rates[0].sum() == pytest.approx(float(spikes[0].sum()) / (20 * 0.04))
 
 
+@pytest.mark.parametrize("name", ["SpikingMLP", "SpikingConvNet"])
+@pytest.mark.parametrize("readout", ["max", "mean", "last", "softmax_sum"])
+def test_a_recording_of_no_steps_moves_nothing(name: str, readout: str) -> None:
+    seen = EventStore.from_arrays([0, 1], [0, 1], [0, 1, 2], [0, 1], sensor=(8, 8, 2))
+    options = {"norm": "batch"} | ({"channels": [3], "kernel": 3} if name == "SpikingConvNet" else {})
+    model = Classifier(build_network(name, options, seen, dt=5.0), readout=readout)  # type: ignore[arg-type]
+    before = copy.deepcopy(model.state_dict())
+    events, labels = next(iter(Loader(seen.select([0]), 1, rank=1, world=2)))
+    logits, spikes = model(events)
+    torch.nn.functional.cross_entropy(logits, labels).backward()
+    assert logits.shape == (1, 2) and not any(layer.any() for layer in spikes)
+    assert not any(p.grad is None or p.grad.any() for p in model.parameters())
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
 def test_seeds_combine() -> None:
     both = combine([{"a": 1.0, "b": 2.0}, {"a": 3.0}])
     assert both["a"] == 2.0 and both["seed0.b"] == 2.0 and "b" not in both
@@ -143,3 +174,36 @@ def test_files_are_whole_and_flat(tmp_path: Path) -> None:
 def test_the_summary_sets_controls_beside_the_network() -> None:
     text = summary({"test_accuracy": 0.9512, "control_counts_accuracy": 0.9, "control_bins_accuracy": 0.91})
     assert all(number in text for number in ("95.1", "90.0", "91.0"))
+
+
+SCRIPT = """
+import gc, importlib, sys
+import torch
+from numba.core.dispatcher import Dispatcher
+from spiking.cli.main import main
+from spiking.kernels import event_linear
+
+def compiled():
+    return {
+        (d.py_func.__module__, d.py_func.__name__, str(s)) for d in gc.get_objects() if isinstance(d, Dispatcher)
+        for s in d.signatures if d.py_func.__module__.startswith("spiking.")
+    }
+
+module = importlib.import_module("spiking.training.run")
+step = module._compile
+known = []
+module._compile = lambda *given, **named: (step(*given, **named), known.append(compiled()))
+
+if __name__ == "__main__":
+    assert main(sys.argv[1:]) == 0
+    sparse = torch.eye(32)[None].requires_grad_()
+    event_linear(sparse, torch.zeros(32, 3, requires_grad=True)).sum().backward()
+    print(sorted(compiled() - known[0]) or "nothing compiled late")
+"""
+
+
+def test_no_kernel_is_compiled_after_the_compile_step(small: list[str], tmp_path: Path) -> None:
+    words = [*small, "--trainer.max_epochs", "1", "--data.augment.drop", "0.1", "--out", str(tmp_path / "run")]
+    done = subprocess.run([sys.executable, "-c", SCRIPT, *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "nothing compiled late"
