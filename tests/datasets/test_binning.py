@@ -18,7 +18,7 @@ def single(times: list[int], duration: int = 10_000) -> EventStore:
     return EventStore.from_arrays([0] * len(times), times, [0, len(times)], [0], channels=2, duration=duration)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(stores(), st.sampled_from([0.1, 0.25, 0.3, 1 / 3, 1.0, 30 / 7]), st.one_of(st.none(), st.integers(1, 40)))
 def test_every_event_lies_in_its_step(store: EventStore, dt: float, steps: int | None) -> None:
     step = Fraction(dt).limit_denominator(1_000_000) * 1000

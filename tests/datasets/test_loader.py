@@ -40,7 +40,7 @@ def test_epochs_differ_and_depend_on_seed_and_epoch_only() -> None:
     assert [len(b) for b in seen(iter(numbered(batch_size=5, drop_last=True)))] == [5, 5, 5, 5]
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(st.integers(1, 9), st.integers(0, 20), st.booleans())
 def test_resumption_is_exact(batch_size: int, done: int, augment: bool) -> None:
     arguments: dict[str, Any] = {"batch_size": batch_size, "shuffle": True, "seed": 1, "dt": 10.0, "steps": 10}
@@ -74,7 +74,7 @@ def test_set_epoch_keeps_the_place_in_a_resumed_epoch() -> None:
     assert seen(iter(resumed)) == whole[2:]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(1, 23), st.integers(1, 4), st.integers(1, 6), st.booleans())
 def test_processes_share_every_batch(n: int, world: int, batch: int, drop_last: bool) -> None:
     store = random_store(n=n, classes=n)

@@ -27,7 +27,7 @@ def test_the_page_runs(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names: dict[str, object] = {}
     for code in re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "datasets.md").read_text(), re.DOTALL):
         exec(compile(code, "docs/datasets.md", "exec"), names)
-    assert len(names["own"]) == 2 and len(names["store"]) == 3  # type: ignore[arg-type]
+    assert len(names["own"]) == 2 and len(names["store"]) == 3
 
 
 def test_example_camera(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

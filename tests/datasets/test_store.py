@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spiking.datasets import DataError, EventStore
@@ -28,13 +28,14 @@ def same(a: EventStore, b: EventStore) -> bool:
     return arrays and facts and columns and torch.equal(a.labels, b.labels) and np.array_equal(a.duration, b.duration)
 
 
-@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(stores())
-def test_round_trip(tmp_path: Path, store: EventStore) -> None:
-    store.save(tmp_path / "s.h5")
-    opened = EventStore.open(tmp_path / "s.h5", verify=True)
+@settings(max_examples=25)
+@given(store=stores())
+def test_round_trip(tmp_path_factory: pytest.TempPathFactory, store: EventStore) -> None:
+    folder = tmp_path_factory.mktemp("store")
+    store.save(folder / "s.h5")
+    opened = EventStore.open(folder / "s.h5", verify=True)
     assert same(store, opened)
-    assert os.listdir(tmp_path) == ["s.h5"]
+    assert os.listdir(folder) == ["s.h5"]
 
 
 def test_a_view_is_saved_as_a_store_of_its_own(tmp_path: Path) -> None:
@@ -108,7 +109,7 @@ def die(arrays: Any) -> str:
     return ""
 
 
-@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # Python 3.12 warns of a fork beside threads
 def test_a_killed_writer_leaves_no_store_and_its_rest_is_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "s.h5"
     with monkeypatch.context() as patch:
@@ -151,7 +152,7 @@ def test_a_full_disk_and_an_unwritable_folder_are_said(tmp_path: Path, monkeypat
 GOOD: dict[str, Any] = {
     "index": [0, 5, 2], "time_us": [10, 20, 5], "indptr": [0, 2, 3], "labels": [0, 1],
     "sensor": (3, 2, 1), "name": ["one", "two"],
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(
@@ -216,7 +217,7 @@ def test_positions_outside_the_store(indices: Any) -> None:
         random_store(n=20).select(indices)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(4, 60), st.integers(2, 4), st.integers(0, 5))
 def test_folds_are_disjoint_and_stratified(n: int, k: int, seed: int) -> None:
     store = random_store(n=n, events=3)
@@ -230,7 +231,7 @@ def test_folds_are_disjoint_and_stratified(n: int, k: int, seed: int) -> None:
     assert all(np.array_equal(a[1].ids, b[1].ids) for a, b in zip(folds, store.folds(k, seed), strict=True))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.one_of(st.integers(1, 4), st.floats(0.05, 0.95), st.lists(st.integers(0, 4), min_size=1, max_size=4)))
 def test_a_column_is_never_divided(hold_out: Any) -> None:
     rest, held = random_store(n=20).split(by="speaker", hold_out=hold_out, seed=1)
