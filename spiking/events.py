@@ -279,12 +279,11 @@ def _check_types(
     for name, numbers, wanted in (("shape", shape, "(T, B, N)"), ("sensor", sensor, "(W, H, P)")):
         if name == "sensor" and numbers is None:
             continue
-        whole = isinstance(numbers, (tuple, list)) and all(isinstance(n, Real) and n == n // 1 >= 0 for n in numbers)
-        if not whole or len(numbers) != 3:
+        if not (isinstance(numbers, (tuple, list)) and len(numbers) == 3 and all(_is_size(n) for n in numbers)):
             raise ValueError(f"{name}: expected {wanted}, whole numbers without negative sizes, got {numbers!r}")
     if shape[2] >= 2**31:
         raise ValueError(f"shape: expected fewer than 2**31 channels, got {shape[2]}")
-    if isinstance(dt, bool) or not isinstance(dt, Real) or not (math.isfinite(dt) and dt > 0):
+    if isinstance(dt, bool) or not isinstance(dt, Real) or not 0 < float(dt) < math.inf:
         raise ValueError(f"dt: expected a step above 0 ms, got {dt!r}")
     _check_array("indptr", indptr)
     _check_array("index", index, indptr.device)
@@ -292,6 +291,10 @@ def _check_types(
         _check_array("value", value, indptr.device, whole=False)
     if lengths is not None:
         _check_array("lengths", lengths, indptr.device)
+
+
+def _is_size(number: Any) -> bool:
+    return isinstance(number, Real) and float(number).is_integer() and float(number) >= 0
 
 
 def _check_array(name: str, x: Tensor, device: torch.device | None = None, whole: bool = True) -> None:
