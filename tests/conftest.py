@@ -7,7 +7,7 @@ import pytest
 from hypothesis import settings
 
 # No deadline: the first example may compile a kernel, and machines share their cores.
-settings.register_profile("house")
+settings.register_profile("house", deadline=None)
 settings.load_profile("house")
 
 ROOT = Path(__file__).parents[1]
