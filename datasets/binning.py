@@ -36,8 +36,9 @@ def step_length(dt: float) -> Fraction:
 
 def edges(step: Fraction, steps: int) -> Array:
     """(steps + 1,) int64, the first whole microsecond that lies in each step, and the horizon's."""
+    whole, rest = divmod(step.numerator, step.denominator)  # apart, so that no product leaves 64 bits
     k = np.arange(steps + 1, dtype=np.int64)
-    return -((-k * step.numerator) // step.denominator)
+    return k * whole - (-k * rest // step.denominator)
 
 
 def bin_events(
@@ -75,7 +76,8 @@ def bin_events(
     if steps is not None and (isinstance(steps, bool) or int(steps) != steps or steps < 1):
         raise ValueError(f"steps: expected a whole number of at least 1 or None, got {steps!r}")
     B = len(start)
-    needed = -(-duration.astype(np.int64) * step.denominator // step.numerator)
+    whole, rest = np.divmod(duration.astype(np.int64), step.numerator)
+    needed = whole * step.denominator - (-rest * step.denominator // step.numerator)
     T = int(steps) if steps is not None else int(needed.max(initial=0))
     lengths = np.minimum(needed, T)
 

@@ -130,11 +130,12 @@ def _finite(column: Array, key: str, name: str) -> Array:
 def _whole(column: Array, key: str, name: str) -> Array:
     """Coordinates; polarities -1 and 1 become 0 and 1."""
     low, high = (-1, 1) if key == "p" else (0, (1 << 31) - 2)
-    bad = (column < low) | (column > high) | (column % 1 != 0)
-    if key == "p" and (column < 0).any():
-        bad |= column == 0
+    exact = column.astype(np.float64)
+    bad = (exact < low) | (exact > high) | (exact % 1 != 0)
+    if key == "p" and (exact < 0).any():
+        bad |= exact == 0
     if bad.any():
         i = int(bad.argmax())
         wanted = "0 and 1, or -1 and 1" if key == "p" else f"a whole number from 0 to {high}"
         raise DataError(f"{name}: {key} of event {i} is {column[i]}, expected {wanted}")
-    return np.maximum(column.astype(np.int64), 0)
+    return np.maximum(exact.astype(np.int64), 0)

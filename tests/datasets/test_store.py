@@ -215,6 +215,10 @@ GOOD: dict[str, Any] = {
         ({"index": [0, 5]}, "indptr: speaks of 3 events, index has 2, time_us 3"),
         ({"index": ["a", "b", "c"]}, "index: expected whole numbers"),
         ({"index": [[0, 5, 2]]}, "index: expected one dimension"),
+        ({"index": [[0], 5, 2]}, "index: expected an array"),
+        ({"index": np.array([0, 5, 2**63], np.uint64)}, "recording 'two': index is 9223372036854775808, beyond 9e"),
+        ({"time_us": [10, 1e300, 5]}, r"recording 'one': time_us is 1e\+300, beyond 9e"),
+        ({"indptr": [0, 0.5, 3]}, "indptr: entry 1 is 0.5, not a whole number"),
         ({"time_us": [20, 10, 5]}, "recording 'one': times run backwards, 20 us and then 10 us"),
         ({"time_us": [10, 20, -1]}, "recording 'two': time -1 us is below 0"),
         ({"time_us": [10, 20, float("nan")]}, "recording 'two': time_us contains nan"),
@@ -224,14 +228,24 @@ GOOD: dict[str, Any] = {
         ({"indptr": [1, 2, 3]}, "indptr: expected a rising sequence"),
         ({"indptr": []}, "indptr: expected a rising sequence"),
         ({"labels": [0]}, r"labels: expected \(2,\)"),
+        ({"labels": [0, 0.5]}, "recording 'two': labels is 0.5, not a whole number"),
+        ({"labels": [0, 1 << 16]}, "recording 'two': label 65536, more than 65536 classes"),
+        ({"classes": 2}, "classes: expected a list of names, got 2"),
         ({"labels": [0, -1]}, "recording 'two': label -1 is below 0"),
         ({"labels": [0, 2], "classes": ["a", "b"]}, "recording 'two': label 2, but there are 2 classes"),
         ({"labels": ["a", "c"], "classes": ["a", "b"]}, "recording 'two': label 'c' is not among the classes"),
         ({"sensor": (3, 2)}, "sensor: expected"),
+        ({"sensor": (3, 2, 1.5)}, "sensor: expected"),
+        ({"sensor": 6}, "sensor: expected"),
         ({"channels": 7}, r"channels: sensor \(3, 2, 1\) has 6, got 7"),
+        ({"sensor": None, "channels": 6.5}, "channels: expected a whole number"),
+        ({"sensor": None, "channels": float("nan")}, "channels: expected a whole number"),
+        ({"sensor": None, "channels": 1 << 31}, "channels: expected a whole number"),
         ({"sensor": None, "channels": 5}, "recording 'one': channel 5 is outside 0 to 4"),
         ({"duration": 20}, "recording 'one': an event at 20 us, a duration of 20 us"),
         ({"duration": [21, float("nan")]}, "duration: contains NaN"),
+        ({"duration": [21, 1e300]}, "duration: expected numbers up to 9e"),
+        ({"duration": ["21", "21"]}, "duration: expected numbers"),
         ({"duration": [30, 30, 30]}, r"duration: expected one number or \(2,\)"),
         ({"speaker": [1]}, "speaker: expected a column of 2"),
         ({"speaker": [1j, 2j]}, "speaker: expected numbers or text"),
@@ -241,6 +255,28 @@ def test_bad_arrays_are_named(change: dict[str, Any], message: str) -> None:
     EventStore.from_arrays(**GOOD)
     with pytest.raises(DataError, match=message):
         EventStore.from_arrays(**(GOOD | change))
+
+
+def test_a_duration_holds_its_events_and_lasts() -> None:
+    assert EventStore.from_arrays(**GOOD, duration=20.5).duration.tolist() == [21, 21]  # the event at 20 us lies in it
+    with pytest.raises(DataError, match="recording 1: a duration of 0 us"):
+        EventStore.from_arrays([1], [4], [0, 1, 1], [0, 1], duration=[5, 0])
+
+
+def test_types_hold_what_they_must() -> None:
+    """Channels take 16 bits as long as they fit, and times 32."""
+    for channels, kind in ((1 << 15, np.int16), ((1 << 15) + 1, np.int32)):
+        index, _, _ = EventStore.from_arrays([channels - 1], [0], [0, 1], [0]).arrays()
+        assert index.dtype == kind and index.tolist() == [channels - 1]
+    for last, kind in (((1 << 31) - 2, np.int32), ((1 << 31) - 1, np.int64)):
+        _, time, _ = EventStore.from_arrays([0], [last], [0, 1], [0]).arrays()
+        assert time.dtype == kind and time.tolist() == [last]
+
+
+def test_columns_of_objects_become_text() -> None:
+    labels, words = np.array(["no", "yes"], object), np.array(["a", 1], object)
+    store = EventStore.from_arrays([0, 0], [1, 1], [0, 1, 2], labels, word=words)
+    assert store.classes == ("no", "yes") and store.metadata["word"].tolist() == ["a", "1"]
 
 
 def test_a_recording_without_events_is_fine_when_its_duration_is_known() -> None:
@@ -281,6 +317,18 @@ def test_folds_are_disjoint_and_stratified(n: int, k: int, seed: int) -> None:
     assert all(np.array_equal(a[1].ids, b[1].ids) for a, b in zip(folds, store.folds(k, seed), strict=True))
 
 
+def test_the_seed_draws_what_is_held_out() -> None:
+    store = random_store(n=40)
+    assert len({tuple(store.folds(4, seed)[0][1].ids) for seed in range(5)}) > 1
+    held = [store.split(by="speaker", hold_out=2, seed=seed)[1].metadata["speaker"] for seed in range(9)]
+    assert len({tuple(np.unique(speakers)) for speakers in held}) > 1
+
+
+def test_a_share_is_rounded_and_leaves_none_empty() -> None:
+    store = random_store(n=20)
+    assert [len(store.split(hold_out=share)[1]) for share in (0.33, 0.38, 0.001, 0.999)] == [7, 8, 1, 19]
+
+
 @settings(max_examples=40)
 @given(st.one_of(st.integers(1, 4), st.floats(0.05, 0.95), st.lists(st.integers(0, 4), min_size=1, max_size=4)))
 def test_a_column_is_never_divided(hold_out: Any) -> None:
@@ -313,7 +361,12 @@ def test_split_by_recording_is_stratified() -> None:
         ({"by": "speaker", "hold_out": 1.5}, "hold_out: expected a share"),
         ({"hold_out": 0}, "hold_out: expected 1 to 19"),
         ({"hold_out": [25]}, "hold_out: expected positions 0 to 19"),
+        ({"hold_out": [0.5]}, "hold_out: expected positions 0 to 19"),
+        ({"hold_out": []}, "hold_out: expected positions 0 to 19"),
+        ({"hold_out": list(range(-9, 0))}, r"got -9, -8, -7, -6, -5, -4, -3, \.\.\. \(9\)"),
+        ({"by": "speaker", "hold_out": []}, "hold_out: expected values of column 'speaker'"),
         ({"hold_out": "all"}, "hold_out: expected a number"),
+        ({"hold_out": True}, "hold_out: expected a number"),
     ],
 )
 def test_splits_that_cannot_be(arguments: dict[str, Any], message: str) -> None:
@@ -321,7 +374,7 @@ def test_splits_that_cannot_be(arguments: dict[str, Any], message: str) -> None:
         random_store(n=20).split(**arguments)
 
 
-@pytest.mark.parametrize("k", [1, 21, 2.5])
+@pytest.mark.parametrize("k", [1, 21, 2.5, True])
 def test_folds_that_cannot_be(k: int) -> None:
     with pytest.raises(ValueError, match="k: expected 2 to 20 folds"):
         random_store(n=20).folds(k)
