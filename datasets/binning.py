@@ -36,8 +36,9 @@ def step_length(dt: float) -> Fraction:
 
 def edges(step: Fraction, steps: int) -> Array:
     """(steps + 1,) int64, the first whole microsecond that lies in each step, and the horizon's."""
+    whole, rest = divmod(step.numerator, step.denominator)  # apart, so that no product leaves 64 bits
     k = np.arange(steps + 1, dtype=np.int64)
-    return -((-k * step.numerator) // step.denominator)
+    return k * whole - (-k * rest // step.denominator)
 
 
 def bin_events(
@@ -67,23 +68,28 @@ def bin_events(
 
     Returns:
         Events (T, B, N), lengths[b] = min(T, ceil(duration[b] / dt)); `value` is `None` when every count is 1.
+
+    Raises:
+        ValueError: naming the argument that does not fit, or the recording whose content was damaged.
     """
     step = step_length(dt)
     if steps is not None and (isinstance(steps, bool) or int(steps) != steps or steps < 1):
         raise ValueError(f"steps: expected a whole number of at least 1 or None, got {steps!r}")
     B = len(start)
-    needed = -(-duration.astype(np.int64) * step.denominator // step.numerator)
+    whole, rest = np.divmod(duration.astype(np.int64), step.numerator)
+    needed = whole * step.denominator - (-rest * step.denominator // step.numerator)
     T = int(steps) if steps is not None else int(needed.max(initial=0))
     lengths = np.minimum(needed, T)
 
     offset = np.zeros(B + 1, np.int64)
     np.cumsum(stop - start, out=offset[1:])
     scratch_index, scratch_count = np.empty(offset[-1], np.int32), np.empty(offset[-1], np.int32)
-    rows, several = np.zeros((T, B), np.int64), np.zeros(B, np.bool_)
+    rows, several, damaged = np.zeros((T, B), np.int64), np.zeros(B, np.bool_), np.zeros(B, np.bool_)
     spread(
         _sort, chunks(B), index, time, start, stop, offset, edges(step, T), float(1 / step), channels, binary,
-        rows, several, scratch_index, scratch_count,
+        rows, several, damaged, scratch_index, scratch_count,
     )  # fmt: skip
+    _whole(damaged, channels)
     indptr = torch.zeros(T * B + 1, dtype=torch.int64)
     np.cumsum(rows.reshape(-1), out=indptr.numpy()[1:])
     nnz = int(indptr[-1])
@@ -93,6 +99,15 @@ def bin_events(
     spread(_place, chunks(B), offset, rows, *places)
     counts = value if several.any() else None
     return Events(indptr, out, (T, B, channels), float(dt), counts, torch.from_numpy(lengths), sensor, check=False)
+
+
+def _whole(damaged: Array, channels: int) -> None:
+    """Raise about the first damaged recording, if there is one."""
+    if damaged.any():
+        raise ValueError(
+            f"index, time: recording {damaged.argmax()} of the batch has channels outside 0 to {channels - 1} or times "
+            "below 0; the file was damaged, build it again"
+        )
 
 
 def chunks(recordings: int) -> int:
@@ -114,6 +129,7 @@ def _sort(
     binary: bool,
     rows: Array,
     several: Array,
+    damaged: Array,
     out_index: Array,
     out_count: Array,
 ) -> None:
@@ -125,7 +141,10 @@ def _sort(
         step = np.empty(n, np.int32)
         by_channel, by_step = np.zeros(channels + 1, np.int32), np.zeros(T + 1, np.int32)
         for i in range(n):
-            t = time[first + i]
+            t, c = time[first + i], index[first + i]
+            if t < 0 or c < 0 or c >= channels:
+                damaged[b] = True
+                break
             if t >= horizon:
                 step[i] = -1
                 continue
@@ -137,7 +156,9 @@ def _sort(
                 k += 1
             step[i] = k
             by_step[k + 1] += 1
-            by_channel[index[first + i] + 1] += 1
+            by_channel[c + 1] += 1
+        if damaged[b]:
+            continue
         for c in range(channels):
             by_channel[c + 1] += by_channel[c]
         for k in range(T):
@@ -204,20 +225,32 @@ def count_events(
     """(B, bins * N) float32, each channel's events in equal parts of [0, horizon) ms, column k*N + c."""
     if isinstance(bins, bool) or int(bins) != bins or bins < 1:
         raise ValueError(f"bins: expected a whole number of at least 1, got {bins!r}")
-    if not horizon > 0:
-        raise ValueError(f"horizon: expected a time in ms above 0, got {horizon!r}")
+    if not 1e-6 <= horizon < 1e12:
+        raise ValueError(f"horizon: expected a time in ms of at least 1e-6, got {horizon!r}")
     edge = edges(step_length(float(horizon)) / int(bins), int(bins))
-    out = np.zeros((len(start), int(bins) * channels), np.float32)
-    spread(_count, chunks(len(start)), index, time, start, stop, edge, channels, out)
+    out, damaged = np.zeros((len(start), int(bins) * channels), np.float32), np.zeros(len(start), np.bool_)
+    spread(_count, chunks(len(start)), index, time, start, stop, edge, channels, out, damaged)
+    _whole(damaged, channels)
     return out
 
 
 @jit
 def _count(
-    task: int, index: Array, time: Array, start: Array, stop: Array, edge: Array, channels: int, out: Array
+    task: int,
+    index: Array,
+    time: Array,
+    start: Array,
+    stop: Array,
+    edge: Array,
+    channels: int,
+    out: Array,
+    damaged: Array,
 ) -> None:
     for b in range(task * CHUNK, min(start.size, (task + 1) * CHUNK)):
         for i in range(start[b], stop[b]):
-            if time[i] < edge[-1]:
+            c = index[i]
+            if time[i] < 0 or c < 0 or c >= channels:
+                damaged[b] = True
+            elif time[i] < edge[-1]:
                 k = np.searchsorted(edge, time[i], side="right") - 1
-                out[b, k * channels + index[i]] += 1
+                out[b, k * channels + c] += 1

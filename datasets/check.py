@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,9 @@ from spiking.datasets.errors import DataError
 from spiking.events import Sensor
 
 Array = np.ndarray[Any, Any]
+
+LARGEST = 1 << 53  # beyond it floating numbers skip some whole ones; in microseconds, 285 years
+MOST_CLASSES = 1 << 16
 
 
 def name_of(i: int, name: str | None = None) -> str:
@@ -49,10 +53,10 @@ def check_recordings(
     def owner(event: Any) -> str:
         return name(np.searchsorted(pointer, event, side="right") - 1)
 
-    index = _whole("index", index, owner)
-    time = _whole("time_us", time, owner)
-    if not len(index) == len(time) == pointer[-1]:
-        raise DataError(f"indptr: speaks of {pointer[-1]} events, index has {len(index)}, time_us {len(time)}")
+    index, time = _array("index", index), _array("time_us", time)
+    if not index.size == time.size == pointer[-1]:
+        raise DataError(f"indptr: speaks of {pointer[-1]} events, index has {index.size}, time_us {time.size}")
+    index, time = _whole("index", index, owner), _whole("time_us", time, owner)
     sensor, channels = _channels(sensor, channels, index)
     _first(index < 0, lambda e: f"{owner(e)}: channel {index[e]} is below 0")
     _first(index >= channels, lambda e: f"{owner(e)}: {_where(index[e], sensor, channels)}")
@@ -80,36 +84,49 @@ def check_recordings(
     return index, time, pointer, label, lasts, names, channels, sensor, columns
 
 
+def _array(name: str, values: Any) -> Array:
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise DataError(f"{name}: expected an array ({error})") from error
+
+
 def _numbers(name: str, values: Any) -> Array:
-    array = np.asarray(values)
+    array = _array(name, values)
     if array.dtype.kind not in "iuf":
         raise DataError(f"{name}: expected numbers, got {array.dtype}")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise DataError(f"{name}: contains NaN or infinite values")
+    if array.size and not -LARGEST <= array.min() <= array.max() <= LARGEST:
+        raise DataError(f"{name}: expected numbers up to {LARGEST:.0e}, got {array.min()} to {array.max()}")
     return array
 
 
 def _whole(name: str, values: Any, owner: Callable[[int], str] | None = None) -> Array:
     """A contiguous (m,) integer array; floating numbers are taken when they are whole."""
-    array = np.asarray(values)
+    array = _array(name, values)
     if array.ndim != 1:
         raise DataError(f"{name}: expected one dimension, got {array.shape}")
     if not array.size:
         return np.zeros(0, np.int64)
     if array.dtype.kind not in "iuf":
         raise DataError(f"{name}: expected whole numbers, got {array.dtype}")
+    if array.dtype.kind == "i" and array.dtype.itemsize <= 4:
+        return np.ascontiguousarray(array)
+
+    def where(e: int) -> str:
+        return f"{name}: entry {e}" if owner is None else f"{owner(e)}: {name}"
+
     if array.dtype.kind == "f":
-        where = owner or (lambda e: f"entry {e}")
-        _first(~np.isfinite(array), lambda e: f"{where(e)}: {name} contains {array[e]}")
-        whole = array.astype(np.int64)
-        _first(whole != array, lambda e: f"{where(e)}: {name} is {array[e]}, not a whole number")
-        return whole
-    small = array.dtype.kind == "i" and array.dtype.itemsize <= 4
-    return np.ascontiguousarray(array if small else array.astype(np.int64))
+        array = array.astype(np.float64)
+        _first(~np.isfinite(array), lambda e: f"{where(e)} contains {array[e]}")
+        _first(array % 1 != 0, lambda e: f"{where(e)} is {array[e]}, not a whole number")
+    _first((array > LARGEST) | (array < -LARGEST), lambda e: f"{where(e)} is {array[e]}, beyond {LARGEST:.0e}")
+    return np.ascontiguousarray(array, np.int64)
 
 
 def _column(name: str, values: Any, n: int) -> Array:
-    array = np.asarray(values)
+    array = _array(name, values)
     if array.dtype.kind == "O":
         array = array.astype(np.str_)
     if array.shape != (n,):
@@ -121,7 +138,7 @@ def _column(name: str, values: Any, n: int) -> Array:
 
 def _channels(sensor: Any, channels: Any, index: Array) -> tuple[Sensor | None, int]:
     if sensor is not None:
-        if len(sensor) != 3 or any(int(s) != s or s < 1 for s in sensor):
+        if not isinstance(sensor, (tuple, list)) or len(sensor) != 3 or not all(map(_is_size, sensor)):
             raise DataError(f"sensor: expected (W, H, P), got {sensor!r}")
         sensor = (int(sensor[0]), int(sensor[1]), int(sensor[2]))
         pixels = sensor[0] * sensor[1] * sensor[2]
@@ -130,9 +147,13 @@ def _channels(sensor: Any, channels: Any, index: Array) -> tuple[Sensor | None, 
         channels = pixels
     elif channels is None:
         channels = int(index.max(initial=0)) + 1
-    if int(channels) != channels or not 1 <= channels < 1 << 31:
+    if not _is_size(channels) or channels >= 1 << 31:
         raise DataError(f"channels: expected a whole number of at least 1, got {channels!r}")
     return sensor, int(channels)
+
+
+def _is_size(number: Any) -> bool:
+    return isinstance(number, Real) and float(number).is_integer() and float(number) >= 1
 
 
 def _where(channel: int, sensor: Sensor | None, channels: int) -> str:
@@ -142,7 +163,9 @@ def _where(channel: int, sensor: Sensor | None, channels: int) -> str:
 
 
 def _labels(labels: Any, classes: Any, n: int, name: Any) -> tuple[Array, tuple[str, ...]]:
-    array = np.asarray(labels)
+    array = _array("labels", labels)
+    if classes is not None and not isinstance(classes, (Sequence, np.ndarray)):
+        raise DataError(f"classes: expected a list of names, got {classes!r}")
     if array.shape != (n,):
         raise DataError(f"labels: expected ({n},), one per recording, got {array.shape}")
     if array.dtype.kind in "UO":
@@ -155,6 +178,7 @@ def _labels(labels: Any, classes: Any, n: int, name: Any) -> tuple[Array, tuple[
         return np.array([place[str(a)] for a in array], dtype=np.int64), names
     label = _whole("labels", array, name).astype(np.int64)
     _first(label < 0, lambda i: f"{name(i)}: label {label[i]} is below 0")
+    _first(label >= MOST_CLASSES, lambda i: f"{name(i)}: label {label[i]}, more than {MOST_CLASSES} classes")
     names = tuple(str(c) for c in (range(label.max(initial=-1) + 1) if classes is None else classes))
     _first(label >= len(names), lambda i: f"{name(i)}: label {label[i]}, but there are {len(names)} classes")
     return label, names

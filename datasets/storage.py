@@ -77,7 +77,9 @@ def read(path: Path, verify: bool = False) -> tuple[dict[str, Array], int, tuple
             encoded = {name: _map(path, file[name]) if name in MAPPED else file[name][...] for name in names}
             channels, sensor = int(file.attrs["channels"]), file.attrs.get("sensor")
             want = file.attrs["sha256"]
-    except (OSError, KeyError) as error:
+    except DataError:
+        raise
+    except Exception as error:  # h5py raises nearly anything on a damaged file
         raise DataError(f"{path}: not a readable event store ({error}); build it again") from error
     if verify and checksum(encoded) != want:
         raise DataError(f"{path}: the content does not match its checksum; the file was damaged, build it again")

@@ -59,7 +59,7 @@ class EventStore:
         self.ids = np.arange(len(labels), dtype=np.int64)
         self.labels: Tensor = torch.from_numpy(labels)
         self.duration = duration
-        self.classes = tuple(str(c) for c in classes)
+        self.classes = tuple(classes)
         self.channels = channels
         self.sensor = sensor
         self.metadata = metadata
@@ -111,9 +111,13 @@ class EventStore:
         metadata = {name.partition("/")[2]: a for name, a in arrays.items() if name.startswith("metadata/")}
         index, time, indptr, label, duration, classes = (arrays[k] for k in storage.REQUIRED)
         n = len(label)
-        sizes_fit = len(indptr) == n + 1 and indptr[-1] == len(index) == len(time) and len(duration) == n
-        if not sizes_fit or any(len(column) != n for column in metadata.values()):
+        whole = all(a.dtype.kind == "i" and a.ndim == 1 for a in (index, time, indptr, label, duration))
+        columns = [duration, *metadata.values()]
+        if not whole or len(indptr) != n + 1 or any(column.shape != (n,) for column in columns):
             raise DataError(f"{path}: its arrays do not fit together; build it again")
+        rising = indptr[0] == 0 and (np.diff(indptr) >= 0).all() and indptr[-1] == len(index) == len(time)
+        if not rising or (duration <= 0).any() or (label < 0).any() or (label >= len(classes)).any():
+            raise DataError(f"{path}: its numbers do not fit together; build it again")
         return cls(index, time, indptr, label, duration, classes.tolist(), channels, sensor, metadata)
 
     def save(self, path: str | os.PathLike[str]) -> None:

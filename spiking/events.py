@@ -7,7 +7,9 @@ grow with the number of events, not with T*B*N.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any
 
 import torch
@@ -31,7 +33,8 @@ class Events:
         check: verify the arrays, which costs one pass over them.
 
     Raises:
-        ValueError: naming the argument whose shape, type or content does not fit.
+        TypeError: naming the argument that is not a tensor.
+        ValueError: naming the argument whose shape, type, device or content does not fit.
     """
 
     __slots__ = ("dt", "index", "indptr", "lengths", "sensor", "shape", "value")
@@ -47,15 +50,11 @@ class Events:
         sensor: Sensor | None = None,
         check: bool = True,
     ) -> None:
+        if check:
+            _check_types(indptr, index, shape, dt, value, lengths, sensor)
         T, B, N = (int(n) for n in shape)
-        if min(T, B, N) < 0:
-            raise ValueError(f"shape: expected (T, B, N) without negative sizes, got {(T, B, N)}")
-        if check and index.dtype not in (torch.int32, torch.int64):
-            index = _integers(index)
-        if check and index.dtype == torch.int64 and index.numel() and int(index.abs().max()) >= 2**31:
-            raise ValueError(f"index: expected channels 0 to {N - 1}, got {int(index.min())} to {int(index.max())}")
         self.indptr = indptr.to(torch.int64)
-        self.index = index.to(torch.int32)
+        self.index = index if index.dtype == torch.int32 else index.to(torch.int64)
         self.value = value
         self.shape = (T, B, N)
         self.dt = float(dt)
@@ -65,11 +64,10 @@ class Events:
         self.sensor = None if sensor is None else (int(sensor[0]), int(sensor[1]), int(sensor[2]))
         if check:
             self._check()
+        self.index = self.index.to(torch.int32)  # after the check, which sees what would not fit
 
     def _check(self) -> None:
         T, B, N = self.shape
-        if not self.dt > 0:
-            raise ValueError(f"dt: expected a step above 0 ms, got {self.dt}")
         if self.indptr.shape != (T * B + 1,):
             raise ValueError(f"indptr: expected ({T * B + 1},) for T={T}, B={B}, got {tuple(self.indptr.shape)}")
         if self.index.ndim != 1:
@@ -83,10 +81,9 @@ class Events:
             )
         if self.value is not None and self.value.shape != (nnz,):
             raise ValueError(f"value: expected ({nnz},), one per event, got {tuple(self.value.shape)}")
-        if self.lengths.shape != (B,):
-            raise ValueError(f"lengths: expected ({B},), got {tuple(self.lengths.shape)}")
-        if B and (int(self.lengths.min()) < 0 or int(self.lengths.max()) > T):
-            raise ValueError(f"lengths: expected 0 to {T} steps, got {self.lengths.tolist()}")
+        if self.value is not None and not bool(self.value.isfinite().all()):
+            raise ValueError("value: expected finite numbers, got NaN or infinity")
+        _check_lengths(self.lengths, T, B)
         if self.sensor is not None and self.sensor[0] * self.sensor[1] * self.sensor[2] != N:
             raise ValueError(f"sensor: (W, H, P) = {self.sensor} does not make N = {N} channels")
         late = self._steps() >= self.lengths[None, :]
@@ -110,12 +107,18 @@ class Events:
 
         Returns:
             Events without `value` when every non-zero entry is 1.
+
+        Raises:
+            TypeError, ValueError: as the class does.
         """
+        _check_array("x", x, whole=False)
         if x.ndim != 3:
             raise ValueError(f"x: expected (T, B, N), got {tuple(x.shape)}")
         T, B, N = x.shape
         x = x.detach()
         if lengths is not None:
+            _check_array("lengths", lengths)
+            _check_lengths(lengths, T, B)
             lengths = lengths.to(x.device, torch.int64)
             valid = torch.arange(T, device=x.device)[:, None] < lengths[None, :]
             x = x * valid[:, :, None].to(x.dtype)
@@ -126,6 +129,8 @@ class Events:
         value = None
         if x.dtype != torch.bool:
             value = flat[row, index]
+            if not bool(value.isfinite().all()):
+                raise ValueError("x: expected finite numbers, got NaN or infinity")
             if bool((value == 1).all()):
                 value = None
         return cls(indptr, index, (T, B, N), dt, value, lengths, sensor)
@@ -140,10 +145,7 @@ class Events:
         T, B, N = self.shape
         value = torch.ones_like(self.index, dtype=dtype) if self.value is None else self.value.to(dtype)
         dense = torch.zeros(T * B * N, dtype=dtype, device=self.index.device)
-        if dtype == torch.bool:
-            dense[self.rows() * N + self.index] = True
-        else:
-            dense.index_add_(0, self.rows() * N + self.index, value)
+        dense.index_add_(0, self.rows() * N + self.index, value)
         return dense.view(T, B, N)
 
     @property
@@ -271,10 +273,44 @@ class Events:
         return f"Events(T={T}, B={B}, N={N}, dt={self.dt:g} ms, {self.nnz} events, density={self.density:.4f}{sensor})"
 
 
-def _integers(index: Tensor) -> Tensor:
-    if index.dtype.is_floating_point or index.dtype.is_complex or index.dtype == torch.bool:
-        raise ValueError(f"index: expected integers, got {index.dtype}")
-    return index.to(torch.int64)
+def _check_types(
+    indptr: Tensor, index: Tensor, shape: Any, dt: Any, value: Tensor | None, lengths: Tensor | None, sensor: Any
+) -> None:
+    for name, numbers, wanted in (("shape", shape, "(T, B, N)"), ("sensor", sensor, "(W, H, P)")):
+        if name == "sensor" and numbers is None:
+            continue
+        if not (isinstance(numbers, (tuple, list)) and len(numbers) == 3 and all(_is_size(n) for n in numbers)):
+            raise ValueError(f"{name}: expected {wanted}, whole numbers without negative sizes, got {numbers!r}")
+    if shape[2] >= 2**31:
+        raise ValueError(f"shape: expected fewer than 2**31 channels, got {shape[2]}")
+    if isinstance(dt, bool) or not isinstance(dt, Real) or not 0 < float(dt) < math.inf:
+        raise ValueError(f"dt: expected a step above 0 ms, got {dt!r}")
+    _check_array("indptr", indptr)
+    _check_array("index", index, indptr.device)
+    if value is not None:
+        _check_array("value", value, indptr.device, whole=False)
+    if lengths is not None:
+        _check_array("lengths", lengths, indptr.device)
+
+
+def _is_size(number: Any) -> bool:
+    return isinstance(number, Real) and float(number).is_integer() and float(number) >= 0
+
+
+def _check_array(name: str, x: Tensor, device: torch.device | None = None, whole: bool = True) -> None:
+    if not isinstance(x, Tensor):
+        raise TypeError(f"{name}: expected a tensor, got {type(x).__name__}")
+    if x.is_complex() or (whole and (x.is_floating_point() or x.dtype == torch.bool)):
+        raise ValueError(f"{name}: expected {'integers' if whole else 'real numbers'}, got {x.dtype}")
+    if device is not None and x.device != device:
+        raise ValueError(f"{name}: expected a tensor on {device}, where indptr lies, got {x.device}")
+
+
+def _check_lengths(lengths: Tensor, T: int, B: int) -> None:
+    if lengths.shape != (B,):
+        raise ValueError(f"lengths: expected ({B},), got {tuple(lengths.shape)}")
+    if B and (int(lengths.min()) < 0 or int(lengths.max()) > T):
+        raise ValueError(f"lengths: expected 0 to {T} steps, got {lengths.tolist()}")
 
 
 def _cat_time(parts: Sequence[Events], index: Tensor, value: Tensor | None) -> Events:

@@ -32,5 +32,5 @@ def test_the_loop_of_the_readme_learns(capsys: pytest.CaptureFixture[str]) -> No
     assert code is not None
     assert len(code[1].splitlines()) <= 20
     exec(compile(code[1], "README.md", "exec"), {})
-    accuracy = float(re.search(r"tensor\(([0-9.]+)\)", capsys.readouterr().out)[1])  # type: ignore[index]
+    accuracy = float(re.search(r"tensor\(([0-9.]+)\)", capsys.readouterr().out)[1])
     assert accuracy > 0.8

@@ -10,7 +10,6 @@ must then be the name of the class folder. `.csv` names the columns in its first
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from spiking.datasets.errors import DataError
 Array = np.ndarray[Any, Any]
 
 UNITS = {"t": 1.0, "t_us": 1.0, "t_ms": 1e3, "t_s": 1e6}
+LATEST = 1 << 53  # microseconds, 285 years: beyond it floating numbers skip some
 SUFFIXES = (".npz", ".h5", ".hdf5", ".csv")
 
 
@@ -56,24 +56,28 @@ def read(path: Path, name: str, label: str) -> Recording:
     """
     try:
         columns = _columns(path)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"{name}: can't be read as {path.suffix} ({error})") from error
+    except Exception as error:  # zipfile, numpy and h5py raise nearly anything on a damaged file
+        raise DataError(f"{name}: can't be read as {path.suffix} ({error or type(error).__name__})") from error
     own = columns.pop("label", None)
     if own is not None and _text(own) != label:
         raise DataError(f"{name}: its label is {_text(own)!r}, its folder {label!r}")
     clock = [key for key in UNITS if key in columns]
     camera = "x" in columns and "y" in columns
     if len(clock) != 1 or camera == ("channel" in columns):
-        raise DataError(f"{name}: expected one of t, t_us, t_ms, t_s and x, y (p) or channel, got {sorted(columns)}")
+        named = sorted(map(str, columns))
+        raise DataError(f"{name}: expected one of t, t_us, t_ms, t_s and x, y (p) or channel, got {named}")
     places = (["x", "y", "p"] if "p" in columns else ["x", "y"]) if camera else ["channel"]
     checked = {key: _finite(columns[key], key, name) for key in [*clock, *places]}
     if len({len(column) for column in checked.values()}) > 1:
         raise DataError(f"{name}: columns differ in length: { {k: len(c) for k, c in checked.items()} }")
-    time = np.rint(checked[clock[0]].astype(np.float64) * UNITS[clock[0]]).astype(np.int64)
-    if not len(time):
+    unit, exact = UNITS[clock[0]], checked[clock[0]].astype(np.float64)
+    if not len(exact):
         raise DataError(f"{name}: no events")
-    if time.min() < 0:
-        raise DataError(f"{name}: event {int((time < 0).argmax())} has a negative time")
+    if exact.min() < 0:
+        raise DataError(f"{name}: event {int((exact < 0).argmax())} has a negative time")
+    if exact.max() > LATEST / unit:
+        raise DataError(f"{name}: {clock[0]} of event {int(exact.argmax())} is {exact.max()}, beyond {LATEST / unit:g}")
+    time = np.rint(exact * unit).astype(np.int64)
     backwards = np.diff(time) < 0
     if backwards.any():
         i = int(backwards.argmax()) + 1
@@ -89,6 +93,8 @@ def _columns(path: Path) -> dict[str, Array]:
         with path.open(encoding="utf-8-sig") as file:
             header = [word.strip() for word in file.readline().split(",")]
             body = file.read()
+        if len(set(header)) < len(header):
+            raise ValueError(f"a column is named twice, {header}")
         if not body.strip():
             return {key: np.zeros(0) for key in header}
         table = np.loadtxt(body.splitlines(), delimiter=",", ndmin=2)
@@ -125,14 +131,13 @@ def _finite(column: Array, key: str, name: str) -> Array:
 
 def _whole(column: Array, key: str, name: str) -> Array:
     """Coordinates; polarities -1 and 1 become 0 and 1."""
-    whole = column.astype(np.int64)
-    low = -1 if key == "p" else 0
-    bad = (whole != column) | (whole < low) | ((whole > 1) if key == "p" else False)
-    if key == "p" and (whole < 0).any():
-        bad |= whole == 0
-        whole = np.maximum(whole, 0)
+    low, high = (-1, 1) if key == "p" else (0, (1 << 31) - 2)
+    exact = column.astype(np.float64)
+    bad = (exact < low) | (exact > high) | (exact % 1 != 0)
+    if key == "p" and (exact < 0).any():
+        bad |= exact == 0
     if bad.any():
         i = int(bad.argmax())
-        wanted = "0 and 1, or -1 and 1" if key == "p" else "a whole number of at least 0"
+        wanted = "0 and 1, or -1 and 1" if key == "p" else f"a whole number from 0 to {high}"
         raise DataError(f"{name}: {key} of event {i} is {column[i]}, expected {wanted}")
-    return whole
+    return np.maximum(exact.astype(np.int64), 0)

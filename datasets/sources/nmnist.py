@@ -83,7 +83,7 @@ def _build(sources: list[Path], skip_corrupt: bool, progress: bool) -> EventStor
             items.append(Item(name, split.lower(), digit, places[name]))
         if not items:
             raise DataError(f"{sources[0].parent}: no recordings below Train/<digit>/ or Test/<digit>/")
-        kept, events = read_all(items, lambda item: decode(content[item.name](), item.name), skip_corrupt, progress)
+        kept, events = read_all(items, lambda item: _read(content[item.name], item.name), skip_corrupt, progress)
     sizes = [len(time) for _, time in events]
     return EventStore.from_arrays(
         np.concatenate([index for index, _ in events]),
@@ -95,6 +95,14 @@ def _build(sources: list[Path], skip_corrupt: bool, progress: bool) -> EventStor
         name=[item.name for item in kept],
         split=[item.split for item in kept],
     )
+
+
+def _read(get: Callable[[], bytes], name: str) -> tuple[Any, Any]:
+    try:
+        data = get()
+    except Exception as error:  # zipfile, tarfile and zlib raise nearly anything on a damaged archive
+        raise DataError(f"{name}: can't be read ({error})") from error
+    return decode(data, name)
 
 
 def _folder(source: Path) -> dict[str, Callable[[], bytes]]:
@@ -118,7 +126,7 @@ def _archive(path: Path, stack: ExitStack) -> dict[str, Callable[[], bytes]]:
             def get(name: str) -> bytes:
                 return opened.extractfile(name).read()
 
-    except (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile) as error:
+    except Exception as error:  # as in _read
         raise DataError(f"{path}: can't be read as an archive ({error})") from error
     matches = [match for match in map(LAYOUT.match, names) if match]
     return {"/".join(match.groups()): partial(get, match.string) for match in matches}

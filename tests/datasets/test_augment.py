@@ -32,11 +32,11 @@ def events(recordings: Recordings) -> tuple[Any, Any, Any, Any]:
     return index % 34, index // 34 % 34, index // 1156, recordings.time[keep]
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     st.integers(0, 40), st.floats(0, 180), st.floats(0, 0.9), st.floats(0, 50), st.floats(0, 0.9), st.floats(0, 0.9),
     st.integers(0, 2**63 - 1),
-)  # fmt: skip
+)
 def test_events_stay_inside(
     shift: int, rotate: float, scale: float, jitter: float, drop: float, warp: float, seed: int
 ) -> None:

@@ -34,7 +34,7 @@ def test_darker_is_polarity_zero_and_frames_join() -> None:
     fine = camera.record(
         ramp(np.interp(np.arange(201), [0, 100, 200], [0, 0.5, 0]).tolist()), interval=0.5, threshold=0.2,
         refractory=0.0, **QUIET,
-    )  # fmt: skip
+    )
     assert fine.index.tolist() == polarity and np.abs(fine.time_us - film.time_us).max() <= 2
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from spiking.datasets import DataError
@@ -24,7 +24,6 @@ def word(x: int, y: int, p: int, t: int) -> bytes:
 Event = st.tuples(st.integers(0, 33), st.integers(0, 33), st.integers(0, 1), st.integers(0, 2**23 - 1))
 
 
-@settings(deadline=None)
 @given(st.lists(Event, min_size=1, max_size=20))
 def test_nmnist_words(events: list[tuple[int, int, int, int]]) -> None:
     events = sorted(events, key=lambda event: event[3])

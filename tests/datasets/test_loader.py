@@ -40,7 +40,7 @@ def test_epochs_differ_and_depend_on_seed_and_epoch_only() -> None:
     assert [len(b) for b in seen(iter(numbered(batch_size=5, drop_last=True)))] == [5, 5, 5, 5]
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(st.integers(1, 9), st.integers(0, 20), st.booleans())
 def test_resumption_is_exact(batch_size: int, done: int, augment: bool) -> None:
     arguments: dict[str, Any] = {"batch_size": batch_size, "shuffle": True, "seed": 1, "dt": 10.0, "steps": 10}
@@ -74,7 +74,7 @@ def test_set_epoch_keeps_the_place_in_a_resumed_epoch() -> None:
     assert seen(iter(resumed)) == whole[2:]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(1, 23), st.integers(1, 4), st.integers(1, 6), st.booleans())
 def test_processes_share_every_batch(n: int, world: int, batch: int, drop_last: bool) -> None:
     store = random_store(n=n, classes=n)
@@ -117,11 +117,28 @@ def test_a_recording_is_augmented_alike_in_any_batch() -> None:
     assert not torch.equal(plain.to_dense(), large.to_dense())
 
 
+def test_a_store_hands_everything_to_its_loader() -> None:
+    store, change = random_store(), Augment(shift=1)
+    given = (4, 2.0, 7, True, 5, change, True, True, "cpu")
+    assert vars(store.loader(*given)) == vars(Loader(store, *given))
+
+
+@pytest.mark.parametrize("augment", [None, Augment(drop=0.1)])
+def test_batches_are_binary_and_lie_where_asked(augment: Augment | None) -> None:
+    store = random_store(events=300)
+    for binary in (False, True):
+        ((events, _),) = store.loader(20, dt=50.0, augment=augment, binary=binary)
+        assert (events.value is None) is binary
+    ((events, labels),) = store.loader(20, augment=augment, device="meta")
+    assert events.index.is_meta and labels.is_meta
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"batch_size": 0}, "batch_size: expected"),
         ({"batch_size": 2.5}, "batch_size: expected"),
+        ({"batch_size": True}, "batch_size: expected"),
         ({"batch_size": 4, "dt": 0.0}, "dt: expected"),
         ({"batch_size": 4, "rank": 2, "world": 2}, "rank: expected"),
         ({"batch_size": 4, "rank": 1}, "rank: expected"),

@@ -25,7 +25,7 @@ def test_the_page_runs() -> None:
     names: dict[str, object] = {}
     for code in re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "datasets.md").read_text(), re.DOTALL):
         exec(compile(code, "docs/datasets.md", "exec"), names)
-    assert len(names["own"]) == 2 and len(names["store"]) == 3  # type: ignore[arg-type]
+    assert len(names["own"]) == 2 and len(names["store"]) == 3
 
 
 def test_benchmark_loading_compares_before_it_measures() -> None:

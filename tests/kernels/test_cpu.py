@@ -29,8 +29,8 @@ from .cases import CASES, Case, assert_close, build, specified, through_op
 def poison(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fill fresh memory with NaN (or 77), so that an element nobody wrote is seen."""
 
-    def poisoned(make):  # type: ignore[no-untyped-def]
-        def fresh(*args, **kwargs) -> Tensor:  # type: ignore[no-untyped-def]
+    def poisoned(make):
+        def fresh(*args, **kwargs) -> Tensor:
             out = make(*args, **kwargs)
             return out.fill_(torch.nan if out.dtype.is_floating_point else 77)
 
@@ -102,11 +102,11 @@ def test_surrogates(name: str, dtype: torch.dtype) -> None:
     assert out[-3:].isnan().all()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     sizes=st.tuples(*(st.integers(0, 7) for _ in range(4))), density=st.sampled_from([0.0, 0.05, 0.3, 1.0]),
     valued=st.booleans(), seed=st.integers(0, 99),
-)  # fmt: skip
+)
 def test_event_linear_is_a_matrix_product(
     sizes: tuple[int, int, int, int], density: float, valued: bool, seed: int
 ) -> None:
@@ -139,7 +139,7 @@ def test_event_linear_in_blocks(poison: None) -> None:
     torch.testing.assert_close(torch.autograd.grad(y, weight, grad)[0], torch.einsum("tbi,tbo->io", dense, grad))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(rows=st.integers(0, 40), channels=st.integers(0, 40), seed=st.integers(0, 99), valued=st.booleans())
 def test_compress_keeps_every_entry_in_order(rows: int, channels: int, seed: int, valued: bool) -> None:
     g = torch.Generator().manual_seed(seed)

@@ -133,7 +133,8 @@ def test_bits_are_little_endian_and_checkpoints_stand_before_their_step():
     assert before[3].numel() == before[4].numel() == 0
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+# `careful` may last over all examples: it holds no state.
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.integers(0, 3), st.integers(0, 2), st.integers(1, 20), st.integers(1, 40), st.booleans(), st.integers(0, 999)
 )

@@ -125,7 +125,7 @@ def report(pipe: Any) -> None:
     pipe.send(doubled())
 
 
-@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # Python 3.12 warns of a fork beside threads
 def test_a_forked_process_has_threads_of_its_own(threads: int) -> None:
     want = doubled()  # the pool of this process exists before the fork
     context: Any = multiprocessing.get_context("fork")

@@ -41,7 +41,7 @@ def test_opcheck_event_linear() -> None:
     torch.library.opcheck(OPS.dense_linear, (flat, weight, "numba"))
     torch.library.opcheck(
         OPS.event_linear_backward, (x.indptr, x.index, None, None, torch.randn(60, 12), 30, "numba")
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # of inductor itself
@@ -78,7 +78,7 @@ def test_gradcheck_where_it_is_smooth() -> None:
         out, _ = lif(
             x, weight=weight, tau_mem=tau_mem, tau_syn=tau_syn, bias=bias, threshold=float("inf"), rule=rule,
             surrogate="never", trace=True, backend="numba",
-        )  # fmt: skip
+        )
         return out[1]
 
     assert torch.autograd.gradcheck(membrane, [leaf.requires_grad_() for leaf in leaves])
@@ -91,7 +91,7 @@ def test_a_state_goes_on_where_it_stopped() -> None:
     options = dict(
         weight=weight, tau_mem=10.0, tau_syn=5.0, adaptation=Adaptation("threshold", strength=1.0),
         rule=Rule(refractory=2.0),
-    )  # fmt: skip
+    )
     whole, last = lif(x, **options)
     first, state = lif(x[:17], **options)
     second, state = lif(x[17:], state, **options)
@@ -207,7 +207,7 @@ def test_dense_inputs_are_checked() -> None:
     with pytest.raises(ValueError, match=r"lengths: expected \(2,\)"):
         lif(torch.zeros(3, 2, 4), dt=1.0, lengths=torch.ones(5))
     with pytest.raises(TypeError, match="x: expected Events or a tensor, got list"):
-        lif([1.0], weight=matrix())  # type: ignore[arg-type]
+        lif([1.0], weight=matrix())
 
 
 def test_event_linear_names_a_wrong_argument() -> None:
@@ -216,7 +216,7 @@ def test_event_linear_names_a_wrong_argument() -> None:
     with pytest.raises(ValueError, match="x: expected"):
         event_linear(torch.zeros(3, 30), matrix())
     with pytest.raises(TypeError, match="x: expected Events or a tensor, got list"):
-        event_linear([1.0], matrix())  # type: ignore[arg-type]
+        event_linear([1.0], matrix())
     with pytest.raises(ValueError, match="weight: expected floating numbers"):
         event_linear(events(), torch.zeros(30, 4, dtype=torch.int64))
 

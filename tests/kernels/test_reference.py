@@ -19,7 +19,7 @@ from spiking.kernels.surrogate import (
     slayer,
     spike,
     triangle,
-)  # fmt: skip
+)
 
 T, B, N = 60, 4, 11
 BACKENDS = ["reference", "numba"]
@@ -86,7 +86,7 @@ def test_alif_of_bellec(backend: str) -> None:
     found, _ = lif(
         x, tau_mem=tau, threshold=0.4, adaptation=Adaptation("threshold", tau=tau_a, strength=beta),
         rule=Rule(reset_time="next", refractory=float(steps), refractory_mode="mute"), dt=1.0, backend=backend,
-    )  # fmt: skip
+    )
     check(found, trains)
 
 
@@ -106,7 +106,7 @@ def test_alif_of_yin(backend: str) -> None:
     found, _ = lif(
         x, tau_mem=tau, threshold=b0, adaptation=Adaptation("threshold", tau=tau_a, strength=beta),
         rule=Rule(reset_time="next"), dt=1.0, backend=backend,
-    )  # fmt: skip
+    )
     check(found, trains)
 
 
@@ -130,7 +130,7 @@ def test_adlif_of_bittar_and_garner(backend: str) -> None:
     found, _ = lif(
         x, tau_mem=tau, adaptation=Adaptation("current", tau=tau_w, membrane=a, spike=a + b, scale="one"), dt=1.0,
         backend=backend,
-    )  # fmt: skip
+    )
     check(found, trains)
 
 
@@ -154,7 +154,7 @@ def test_se_and_ef_adlif_of_baronig(source: str, backend: str) -> None:
     found, _ = lif(
         x, tau_mem=tau, adaptation=Adaptation("current", tau=tau_w, membrane=q * a, spike=q * b, source=source),
         rule=Rule(reset="zero"), dt=1.0, backend=backend,
-    )  # fmt: skip
+    )
     check(found, trains)
 
 
@@ -173,11 +173,11 @@ SIGMOIDS = [
         ),
     ),
     (never(), torch.zeros_like),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("surrogate", "integral"), SIGMOIDS, ids=[s.name for s, _ in SIGMOIDS])
-def test_surrogates_derive_from_their_sigmoids(surrogate, integral) -> None:  # type: ignore[no-untyped-def]
+def test_surrogates_derive_from_their_sigmoids(surrogate, integral) -> None:
     x, step = torch.linspace(-3.003, 2.998, 400, dtype=torch.float64), 1e-5
     difference = (integral(x + step) - integral(x - step)) / (2 * step)
     torch.testing.assert_close(derivative(surrogate, x), difference, rtol=1e-5, atol=1e-5)
@@ -195,6 +195,6 @@ def test_spike_goes_forward_as_a_step_and_back_as_its_surrogate() -> None:
 
 @pytest.mark.parametrize("make", [fast_sigmoid, arctan, triangle, boxcar, slayer, multi_gaussian])
 @pytest.mark.parametrize("number", [0.0, -1.0, math.nan, math.inf])
-def test_surrogates_refuse_numbers_without_meaning(make, number: float) -> None:  # type: ignore[no-untyped-def]
+def test_surrogates_refuse_numbers_without_meaning(make, number: float) -> None:
     with pytest.raises(ValueError, match="expected a finite number above 0"):
         make(number)

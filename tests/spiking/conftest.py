@@ -30,4 +30,4 @@ def small(recordings: Path) -> list[str]:
         "train", "folder", "--root", str(recordings), "--data.batch_size", "6", "--data.dt", "5", "--data.steps", "8",
         "--data.valid", "0.25", "--model.options.hidden", "[12]", "--trainer.max_epochs", "4",
         "--trainer.accelerator", "cpu",
-    ]  # fmt: skip
+    ]

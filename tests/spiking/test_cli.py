@@ -30,7 +30,7 @@ def trained(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "train", "folder", "--root", str(recordings), "--out", str(folder), "--data.dt", "5", "--data.steps", "8",
         "--data.valid", "0.25", "--model.options.hidden", "[12]", "--trainer.max_epochs", "12", "--model.lr", "0.02",
         "--data.batch_size", "6", "--trainer.accelerator", "cpu",
-    ]  # fmt: skip
+    ]
     assert main(words) == 0
     return folder
 
@@ -57,7 +57,7 @@ def test_run_folder_holds_everything(trained: Path) -> None:
     wanted = {
         "test_accuracy", "valid_accuracy", "seconds", "epochs", "spikes_per_sample", "synops_per_sample",
         "control_counts_accuracy", "control_bins_accuracy",
-    }  # fmt: skip
+    }
     assert wanted <= metrics.keys()
     assert metrics["epochs"] == 12 and metrics["seconds"] > 0
     assert metrics["spikes_per_sample"] > 0 and metrics["synops_per_sample"] > metrics["spikes_per_sample"]
@@ -252,7 +252,7 @@ def test_datasets(
 def test_a_mistake_is_one_line_and_a_status(
     words: list[str], status: int, said: str, capsys: pytest.CaptureFixture[str], tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(words) == status
     err = capsys.readouterr().err

@@ -17,7 +17,7 @@ from spiking.cli.main import main
 COMMON = [
     "--model.options.dropout", "0", "--trainer.max_epochs", "2", "--model.rates.lower_strength", "0.1",
     "--data.valid", "7",
-]  # fmt: skip
+]
 
 
 SCRIPT = """

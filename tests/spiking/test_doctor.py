@@ -21,7 +21,7 @@ def test_warm_runs_every_neuron() -> None:
     warm(said.append)
     assert [line.split()[1] for line in said if line.startswith("neuron")] == [
         "lif", "cuba", "alif", "adlif", "seadlif",
-    ]  # fmt: skip
+    ]
 
 
 def test_a_folder_that_cannot_be_written_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,7 @@ def batches(draw: Any, shape: Any = sizes) -> tuple[Events, Tensor]:
     if draw(st.booleans()):
         dense = (dense != 0).float()
     lengths = torch.from_numpy(rng.integers(0, T + 1, B)) if draw(st.booleans()) else None
-    x = Events.from_dense(dense, dt=5.0, lengths=lengths)
+    x = Events.from_dense(dense, dt=5.0, lengths=lengths, sensor=(1, N, 1))
     if lengths is not None:
         dense = dense * (torch.arange(T)[:, None] < lengths[None]).float()[:, :, None]
     return x, dense
@@ -31,7 +31,7 @@ def batches(draw: Any, shape: Any = sizes) -> tuple[Events, Tensor]:
 
 def same(x: Events, dense: Tensor) -> None:
     x._check()
-    assert x.shape == tuple(dense.shape)
+    assert x.shape == tuple(dense.shape) and x.dt == 5.0 and x.sensor == (1, dense.shape[2], 1)
     assert torch.equal(x.to_dense(), dense)
 
 
@@ -41,6 +41,7 @@ def test_round_trip(batch: tuple[Events, Tensor]) -> None:
     same(x, dense)
     assert torch.equal(x.to_dense(torch.bool), dense != 0)
     assert x.nnz == int((dense != 0).sum())
+    assert (x.value is None) == bool((dense[dense != 0] == 1).all())
     again = Events.from_dense(x.to_dense(), 5.0, x.lengths)
     assert torch.equal(again.indptr, x.indptr) and torch.equal(again.index, x.index)
 
@@ -101,7 +102,17 @@ def test_batches_join(data: Any) -> None:
 @given(batches())
 def test_moving_keeps_everything(batch: tuple[Events, Tensor]) -> None:
     x, dense = batch
-    same(x.to("cpu"), dense)
+    moved = x.to("cpu")
+    same(moved, dense)
+    assert torch.equal(moved.lengths, x.lengths)
+    away = x.to("meta")
+    arrays = [away.indptr, away.index, away.lengths, *([] if away.value is None else [away.value])]
+    assert all(array.is_meta for array in arrays) and (away.value is None) == (x.value is None)
+
+
+def test_events_carry_no_gradient() -> None:
+    x = Events.from_dense(torch.tensor([[[0.0, 2.0]]], requires_grad=True), 5.0)
+    assert x.value is not None and not x.value.requires_grad
 
 
 def test_events_that_share_a_cell_add_up() -> None:
@@ -133,15 +144,29 @@ GOOD: dict[str, Any] = {
         ({"index": torch.tensor([-1, 3])}, "index: expected channels 0 to 3, got -1 to 3"),
         ({"index": torch.tensor([[0, 3]])}, "index: expected one dimension"),
         ({"index": torch.tensor([0.0, 3.0])}, "index: expected integers"),
+        ({"index": torch.tensor([False, True])}, "index: expected integers, got torch.bool"),
         ({"index": torch.tensor([0, 2**32])}, "index: expected channels 0 to 3, got 0 to 4294967296"),
+        ({"index": torch.tensor([0, -(2**63)])}, "index: expected channels 0 to 3, got -9223372036854775808 to 0"),
+        ({"index": torch.tensor([0])}, "indptr: expected a rising sequence from 0 to 1 events"),
+        ({"indptr": torch.tensor([0.0, 1.0, 2.0])}, "indptr: expected integers, got torch.float32"),
         ({"dt": 0.0}, "dt: expected a step above 0 ms"),
         ({"dt": float("nan")}, "dt: expected a step above 0 ms"),
+        ({"dt": float("inf")}, "dt: expected a step above 0 ms, got inf"),
+        ({"dt": True}, "dt: expected a step above 0 ms, got True"),
         ({"value": torch.ones(3)}, r"value: expected \(2,\)"),
+        ({"value": torch.tensor([1.0, float("nan")])}, "value: expected finite numbers"),
+        ({"value": torch.ones(2, dtype=torch.complex64)}, "value: expected real numbers, got torch.complex64"),
+        ({"value": torch.ones(2, device="meta")}, "value: expected a tensor on cpu, where indptr lies, got meta"),
         ({"lengths": torch.tensor([2, 2])}, r"lengths: expected \(1,\)"),
         ({"lengths": torch.tensor([3])}, "lengths: expected 0 to 2 steps"),
+        ({"lengths": torch.tensor([-1])}, r"lengths: expected 0 to 2 steps, got \[-1\]"),
         ({"lengths": torch.tensor([1])}, "events after the end of a recording"),
-        ({"sensor": (2, 2, 2)}, "does not make N = 4"),
+        ({"lengths": torch.tensor([2.0])}, "lengths: expected integers"),
+        ({"sensor": (2, 1, 1)}, r"sensor: \(W, H, P\) = \(2, 1, 1\) does not make N = 4"),
+        ({"sensor": (2, 2)}, r"sensor: expected \(W, H, P\)"),
         ({"shape": (2, -1, 4)}, "without negative sizes"),
+        ({"shape": (2, 1)}, r"shape: expected \(T, B, N\)"),
+        ({"shape": (2, 1, 2**31)}, r"shape: expected fewer than 2\*\*31 channels"),
     ],
 )
 def test_bad_arrays_are_named(change: dict[str, Any], message: str) -> None:
@@ -171,5 +196,60 @@ def test_bad_joins_and_keys_are_named() -> None:
         x[::2]
     with pytest.raises(TypeError, match="integer"):
         x[:, 0]
-    with pytest.raises(ValueError, match=r"\(T, B, N\)"):
-        Events.from_dense(torch.zeros(3, 4), 1.0)
+    with pytest.raises(ValueError, match="part 0 has N=4, sensor=None; part 1 has N=4, sensor="):
+        Events.cat([x, Events(**{**GOOD, "sensor": (2, 2, 1)})])
+    for dense, lengths, message in (
+        (torch.zeros(3, 4), None, r"x: expected \(T, B, N\)"),
+        (torch.full((2, 1, 3), torch.nan), None, "x: expected finite numbers"),
+        (torch.zeros(2, 1, 3), torch.tensor([2, 2]), r"lengths: expected \(1,\)"),
+        (torch.zeros(2, 1, 3), torch.tensor([0.5]), "lengths: expected integers"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            Events.from_dense(dense, 1.0, lengths)
+
+
+WHOLE = [torch.uint8, torch.int16, torch.int32, torch.int64]
+DTYPES = [*WHOLE, torch.bool, torch.float16, torch.float32, torch.float64, torch.complex64]
+NUMBERS = st.one_of(st.integers(-3, 9), st.sampled_from([2**31, 2**62, -(2**63), 0.5, float("nan"), float("inf")]))
+
+
+@st.composite
+def arrays(draw: Any) -> Any:
+    """What might be given for a tensor: mostly one, of any type and content, seldom something else."""
+    kind = draw(st.integers(0, 9))
+    if kind == 0:
+        return draw(st.sampled_from([None, [0, 1], 3, "index", np.arange(3)]))
+    if kind == 1:
+        return torch.zeros(draw(st.integers(0, 4)), dtype=draw(st.sampled_from(DTYPES)), device="meta")
+    numbers = draw(st.lists(NUMBERS, max_size=6))
+    if all(isinstance(n, int) for n in numbers) and draw(st.booleans()):
+        x = torch.tensor(numbers, dtype=torch.int64).to(draw(st.sampled_from(WHOLE)))
+    else:
+        x = torch.tensor(numbers, dtype=torch.float64).to(draw(st.sampled_from([torch.float32, torch.complex64])))
+    return x[None] if kind == 2 else x
+
+
+WRONG: dict[str, Any] = {
+    "indptr": arrays(),
+    "index": arrays(),
+    "value": arrays(),
+    "lengths": arrays(),
+    "shape": st.one_of(st.tuples(*[NUMBERS] * 3), st.sampled_from([None, 4, (2, 1), (2, 1, 4, 1), ("a", 1, 4)])),
+    "dt": st.one_of(st.floats(), st.sampled_from([None, "1", True, torch.tensor(1.0), 1j])),
+    "sensor": st.one_of(st.tuples(*[NUMBERS] * 3), st.sampled_from([4, (2, 2), "abc"])),
+}
+
+
+@settings(max_examples=400)
+@given(st.fixed_dictionaries({}, optional=WRONG))
+def test_malformed_arrays_are_named_or_work(change: dict[str, Any]) -> None:
+    """Nothing gets through that a use then trips over, and what does not get through is named."""
+    try:
+        x = Events(**{**GOOD, **change})
+    except (TypeError, ValueError) as error:
+        assert str(error).split(":")[0] in {*GOOD, *WRONG}, error
+        return
+    dense = x.to_dense(torch.float64)
+    assert dense.shape == x.shape and torch.isfinite(dense).all()
+    assert torch.equal(x[:1].to_dense(torch.float64), dense[:1]) and torch.equal(x[:, [0]].counts(), x.counts())
+    assert torch.equal(Events.cat([x[:1], x[1:]], "time").to_dense(torch.float64), dense)

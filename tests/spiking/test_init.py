@@ -42,7 +42,7 @@ def silent(layer: Layer) -> Layer:
 def test_energy_is_that_of_the_impulse_response(layer: Layer) -> None:
     layer = layer.double()
     energy = filter_energy(layer, 2.0)
-    torch.nn.init.ones_(layer.weight)  # type: ignore[arg-type]
+    torch.nn.init.ones_(layer.weight)
     impulse = torch.zeros(1500, 1, 1, dtype=torch.float64)
     impulse[0] = 1.0
     output, _ = silent(layer)(impulse, dt=2.0, **({} if isinstance(layer, LI) else {"trace": True}))
@@ -86,7 +86,7 @@ def test_same_generator_same_weights() -> None:
     layers = [
         fluctuation_driven_(LIF(5, 4), 10.0, 1.0, generator=torch.Generator().manual_seed(3)) for _ in range(2)
     ]
-    assert torch.equal(layers[0].weight, layers[1].weight)  # type: ignore[arg-type]
+    assert torch.equal(layers[0].weight, layers[1].weight)
 
 
 def correlated(rate: float, dt: float) -> Events:

@@ -79,7 +79,7 @@ def test_snntorch(beta: float, threshold: float, reset: str) -> None:
     theirs = tuple(torch.stack(part) for part in zip(*steps, strict=True))
     # Leaky keeps beta and the threshold in float32: compare with the number it holds.
     held = {"beta": float(neuron.beta), "threshold": float(neuron.threshold), "reset_mechanism": reset}
-    agree(ours(x, like("snntorch", dt=3.0, **held)), theirs, x)  # type: ignore[arg-type]
+    agree(ours(x, like("snntorch", dt=3.0, **held)), theirs, x)
 
 
 @pytest.mark.parametrize("detach", [False, True])
@@ -104,7 +104,7 @@ def test_spikingjelly(tau: float, threshold: float, reset: float | None, decay_i
     arguments = like(
         "spikingjelly", tau=tau, v_threshold=threshold, v_reset=reset, decay_input=decay_input, detach_reset=detach
     )
-    agree(ours(x, arguments), theirs, x)  # type: ignore[arg-type]
+    agree(ours(x, arguments), theirs, x)
 
 
 @pytest.mark.parametrize(("tau_mem_inv", "tau_syn_inv", "v_th"), [(100.0, 200.0, 1.0), (50.0, 500.0, 0.4)])
@@ -132,7 +132,7 @@ def test_norse(tau_mem_inv: float, tau_syn_inv: float, v_th: float) -> None:
     theirs = tuple(torch.stack(part) for part in zip(*steps, strict=True))
     arguments = like("norse", tau_mem_inv=tau_mem_inv, tau_syn_inv=tau_syn_inv, v_th=v_th)
     # Norse 1.1 takes alpha and leaves it out of the derivative, which is that of slope 1.
-    agree(ours(x, arguments, fast_sigmoid(1.0)), theirs, x)  # type: ignore[arg-type]
+    agree(ours(x, arguments, fast_sigmoid(1.0)), theirs, x)
 
 
 @pytest.mark.parametrize("norm_input", [True, False])

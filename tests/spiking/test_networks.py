@@ -112,8 +112,8 @@ def test_skip_adds_spikes_to_currents() -> None:
     assert net.skips == [False, True, True]
     plain = SpikingMLP([N, 8, 8, 8, 5])
     plain.load_state_dict(net.state_dict())
-    nn.init.zeros_(net.layers[1].weight)  # type: ignore[arg-type]
-    nn.init.eye_(plain.layers[1].weight)  # type: ignore[arg-type]
+    nn.init.zeros_(net.layers[1].weight)
+    nn.init.eye_(plain.layers[1].weight)
     x = events()
     assert torch.equal(net(x, trace=True)[0][1][1], plain(x, trace=True)[0][1][1])
 
@@ -124,7 +124,7 @@ def test_conv_is_the_unrolled_matrix() -> None:
     dense = LIF(N, layer.out_features, dt=5.0)
     assert layer.out_shape == (3, 4, 5)
     with torch.no_grad():
-        dense.weight.copy_(matrix)  # type: ignore[union-attr]
+        dense.weight.copy_(matrix)
     x = events()
     (_, mine), _ = layer(x, trace=True)
     (_, expected), _ = dense(x, trace=True)
@@ -194,7 +194,7 @@ def test_same_seed_same_network() -> None:
         (lambda: SpikingMLP([10, 0, 2]), "out_features: expected a whole number above 0"),
         (lambda: SpikingMLP([10, 4, 2], neuron="elif"), "neuron: expected one of lif, cuba"),
         (lambda: SpikingMLP([10, 4, 2], dropout=1.0), "dropout: expected 0 or more and below 1"),
-        (lambda: SpikingConvNet((34, 34)), r"sensor: expected \(W, H, P\)"),  # type: ignore[arg-type]
+        (lambda: SpikingConvNet((34, 34)), r"sensor: expected \(W, H, P\)"),
         (lambda: SpikingConvNet(SENSOR, kernel=4), "kernel: expected an odd number"),
         (lambda: SpikingConvNet(SENSOR, kernel=(3, 3, 3)), "kernel: expected a number above 0, or 2 of them"),
         (lambda: SpikingConvNet(SENSOR, stride=0), "stride: expected a number above 0"),

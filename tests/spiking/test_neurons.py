@@ -181,7 +181,7 @@ def test_every_learned_parameter_gets_a_gradient(kind: type[Layer]) -> None:
 
 
 @given(st.floats(-1e6, 1e6), st.floats(0.1, 10.0), st.floats(0.01, 100.0))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_any_raw_number_folds_into_the_range(x: float, low: float, width: float) -> None:
     raw = torch.tensor(x, dtype=torch.float64, requires_grad=True)
     value = fold(raw, low, low + width)
@@ -290,7 +290,7 @@ def test_empty_batches(kind: type[Layer]) -> None:
     ("make", "message"),
     [
         (lambda: LIF(0, 3), "in_features: expected a whole number above 0, got 0"),
-        (lambda: LIF(3, 2.5), "out_features: expected a whole number"),  # type: ignore[arg-type]
+        (lambda: LIF(3, 2.5), "out_features: expected a whole number"),
         (lambda: LIF(3, 2, learn=("tau",)), "learn: expected names among tau_mem, threshold, got 'tau'"),
         (lambda: LIF(3, 2, learn="tau_mem"), "learn: expected a sequence of names"),
         (lambda: LIF(3, 2, learn=("tau_syn",)), "learn: expected names among tau_mem, threshold"),
@@ -316,7 +316,7 @@ def test_bad_arguments(make: Any, message: str) -> None:
 
 def test_unknown_arguments() -> None:
     with pytest.raises(TypeError, match="LIF: unexpected argument tau"):
-        LIF(3, 2, tau=20.0)  # type: ignore[call-arg]
+        LIF(3, 2, tau=20.0)
 
 
 def test_bad_inputs() -> None:

@@ -134,7 +134,7 @@ def test_measure_counts_spikes_and_rates(store: EventStore, monkeypatch: pytest.
     found = measure(model, data.whole_loader(store))
     events, labels = store.batch(range(20), dt=5.0)
     with torch.no_grad():
-        (membrane, spikes), _ = model.network(events, trace=True)  # type: ignore[misc]
+        (membrane, spikes), _ = model.network(events, trace=True)
     assert found.labels.tolist() == labels.tolist()
     assert found.predictions.tolist() == membrane.amax(0).argmax(1).tolist()
     assert found.spikes == pytest.approx(float(spikes[0].sum()) / 20)
