@@ -54,8 +54,8 @@ def test_unknown_names(name: str) -> None:
 
 
 def test_unknown_split() -> None:
-    with pytest.raises(DataError, match="split: expected one of train, test, all, got 'valid'"):
-        load("digits", split="valid")
+    with pytest.raises(DataError, match="split: expected one of train, valid, test, all, got 'dev'"):
+        load("digits", split="dev")
 
 
 def test_nmnist_layouts_agree(tmp_path: Path) -> None:
