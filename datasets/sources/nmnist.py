@@ -19,15 +19,16 @@ import numpy as np
 
 from spiking.datasets.errors import DataError
 from spiking.datasets.formats.nmnist import BYTES, SENSOR, decode
+from spiking.datasets.sources.download import check_no_page, through_tonic
 from spiking.datasets.sources.gather import Item, fingerprint, read_all
 from spiking.datasets.sources.plan import Plan
-from spiking.datasets.storage import check_room
 from spiking.datasets.store import EventStore
 
 ABOUT = "N-MNIST: handwritten digits before a real moving event camera, 34x34x2, 300 ms (files or download)"
 ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz")
 LAYOUT = re.compile(r"(?:^|.*/)(Train|Test)/([^/]+)/([^/.][^/]*\.bin)$")
 DOWNLOAD = 3 << 30
+ADVICE = "put the published Train.zip and Test.zip there (https://doi.org/10.17632/468j46mzdv)"
 CLASSES = tuple("0123456789")
 
 
@@ -45,14 +46,14 @@ def plan(root: Path | None, cache: Path, skip_corrupt: bool, progress: bool) -> 
     if not sources:
         raise DataError(
             f"{root}: no N-MNIST here; looked for Train/<digit>/*.bin and Test/<digit>/*.bin, and for .zip or .tar "
-            "archives of them. Put the published Train.zip and Test.zip there (https://doi.org/10.17632/468j46mzdv), "
-            "or give no root to have them downloaded"
+            f"archives of them; {ADVICE}, or give no root to have them downloaded"
         )
     files = sorted(path for path in sources if path.is_file())
     files += sorted(path for folder in sources if folder.is_dir() for path in folder.glob("*/*.bin"))
     key = {"files": fingerprint(root if root.is_dir() else root.parent, files), "skip_corrupt": skip_corrupt}
     size = sum(path.stat().st_size for path in files) // BYTES * 6 + (1 << 20)
-    return Plan(key, size, lambda: _build(sources, skip_corrupt, progress))
+    missing = {split: f"for these, {ADVICE}" for split in ("train", "test")}
+    return Plan(key, size, lambda: _build(sources, skip_corrupt, progress), missing)
 
 
 def _sources(root: Path) -> list[Path]:
@@ -106,6 +107,7 @@ def _folder(source: Path) -> dict[str, Callable[[], bytes]]:
 def _archive(path: Path, stack: ExitStack) -> dict[str, Callable[[], bytes]]:
     """What reads each recording of an archive, which stays open as long as the stack."""
     opened: Any
+    check_no_page(path, ADVICE)
     try:
         if path.suffix == ".zip":
             opened = stack.enter_context(zipfile.ZipFile(path))
@@ -125,14 +127,10 @@ def _archive(path: Path, stack: ExitStack) -> dict[str, Callable[[], bytes]]:
 
 
 def _download(root: Path) -> None:
-    check_room(root, DOWNLOAD)
-    try:
+    def fetch(where: str) -> None:
         from tonic.datasets import NMNIST
 
         for train in (True, False):
-            NMNIST(str(root), train=train)
-    except Exception as error:
-        raise DataError(
-            f"{root}: N-MNIST isn't here and the download failed ({type(error).__name__}: {error}). Put the published "
-            "Train.zip and Test.zip here (https://doi.org/10.17632/468j46mzdv), or give the root where they lie"
-        ) from error
+            NMNIST(where, train=train)
+
+    through_tonic(fetch, root, DOWNLOAD, "N-MNIST", f"{ADVICE}, or give the root where they lie")
