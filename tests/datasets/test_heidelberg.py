@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
-import subprocess
 import sys
 import types
 import zipfile
@@ -62,7 +61,7 @@ def test_what_was_written_bit_by_bit_is_read_back(tmp_path: Path) -> None:
     store = load("shd", "all", root=tmp_path, cache=tmp_path / "cache")
     index, time, indptr = store.arrays()
     exact = [0, 249_877, 250_000, 500_000, 700_195, 1_200_195]
-    assert time.tolist() == exact + [0] + exact[1:] and index.tolist() == [*units, 9, *units[1:]]
+    assert time.tolist() == [*exact, 0, *exact[1:]] and index.tolist() == [*units, 9, *units[1:]]
     assert indptr.tolist() == [0, 6, 7, 12] and store.channels == 700 and store.classes == tuple(KEYS)
     assert store.labels.tolist() == [19, 0, 7] and store.metadata["speaker"].tolist() == [4, 11, 5]
     assert store.metadata["gender"].tolist() == ["female", "male", "male"]
@@ -157,7 +156,7 @@ def test_published_archives_are_read_as_they_are(tmp_path: Path, monkeypatch: py
 def test_a_checksum_that_differs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     archive = packed(files(tmp_path) / "shd_train.h5", monkeypatch)
     monkeypatch.setitem(shd.CORPUS.md5, "train", "0" * 32)
-    with pytest.raises(DataError, match=r"shd_train.h5.zip: its checksum is \w{32}, the published file's 0{32}.*put shd"):
+    with pytest.raises(DataError, match=r"h5.zip: its checksum is \w{32}, the published file's 0{32}.*put shd_train"):
         load("shd", root=tmp_path, cache=tmp_path / "cache")
     archive.write_bytes(archive.read_bytes()[:300])
     with pytest.raises(DataError, match=r"shd_train.h5.zip: can't be read as an archive .* Delete it; put shd_train"):
@@ -196,11 +195,11 @@ def test_files_of_other_data_sets(tmp_path: Path) -> None:
 def test_a_part_that_is_missing(tmp_path: Path) -> None:
     files(tmp_path, ("train",))
     assert len(load("shd", root=tmp_path, cache=tmp_path / "cache")) == 4
-    with pytest.raises(DataError, match=r"no recordings in 'test', only in train; for these, put shd_test.h5.zip from ht"):
+    with pytest.raises(DataError, match=r"no recordings in 'test', only in train; for these, put shd_test.h5.zip"):
         load("shd", "test", root=tmp_path, cache=tmp_path / "cache")
     files(tmp_path, ("test",))
     assert len(load("shd", "test", root=tmp_path, cache=tmp_path / "cache")) == 4
-    with pytest.raises(DataError, match=r"nowhere: no SHD here; looked for shd_train.h5, shd_test.h5, .* put shd_train"):
+    with pytest.raises(DataError, match=r"nowhere: no SHD here; looked for shd_train.h5, shd_test.h5, .* put shd_"):
         load("shd", root=tmp_path / "nowhere", cache=tmp_path / "cache")
 
 
@@ -234,9 +233,7 @@ def test_downloads_are_whole_or_nothing(tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(KeyboardInterrupt):
         load("shd", cache=tmp_path)
     tonic(monkeypatch, SHD=refuse)
-    with pytest.raises(
-        DataError, match=r"shd: SHD isn't here and the download failed \(OSError: no network\); put shd_train.h5.zip and shd"
-    ):
+    with pytest.raises(DataError, match=r"isn't here and the download failed \(OSError: no network\); put shd_train.h5"):
         load("shd", cache=tmp_path)
     assert [path.name for path in tmp_path.rglob("*")] == ["shd"]
     tonic(monkeypatch, SHD=download)
@@ -273,17 +270,15 @@ def test_tonic_reads_the_same(tmp_path: Path) -> None:
             break
 
 
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_killed_conversion_leaves_nothing(tmp_path: Path) -> None:
-    code = (
-        "import os, signal\n"
-        "from pathlib import Path\n"
-        "from spiking.datasets.spool import Spool\n"
-        f"spool = Spool(Path({str(tmp_path)!r}), ['a'], channels=5)\n"
-        "spool.add([1] * 100_000, range(100_000), [0, 100_000], [0])\n"
-        "os.kill(os.getpid(), signal.SIGKILL)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code])
-    assert done.returncode == -signal.SIGKILL and not os.listdir(tmp_path)
+    child = os.fork()
+    if not child:
+        with Spool(tmp_path, ["a"], channels=5) as spool:
+            spool.add([1] * 100_000, range(100_000), [0, 100_000], [0])
+            os.kill(os.getpid(), signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    assert os.WTERMSIG(status) == signal.SIGKILL and not os.listdir(tmp_path)
 
 
 def test_the_spool_keeps_what_it_is_given(tmp_path: Path) -> None:
