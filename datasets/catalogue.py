@@ -18,7 +18,7 @@ from spiking.datasets.sources.plan import Plan
 from spiking.datasets.store import EventStore
 
 # by name; a name such as folder takes what follows the colon, folder:PATH
-SOURCES = {"digits": "", "nmnist": "", "shd": "", "ssc": "", "folder": "PATH"}
+SOURCES = {"digits": "", "nmnist": "", "shd": "", "ssc": "", "dvsgesture": "", "folder": "PATH"}
 SPLITS = ("train", "valid", "test", "all")
 
 

@@ -7,25 +7,21 @@ layout. Without a root they are looked for in the cache and, failing that, downl
 from __future__ import annotations
 
 import re
-import tarfile
-import zipfile
 from collections.abc import Callable
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from spiking.datasets.errors import DataError
 from spiking.datasets.formats.nmnist import BYTES, SENSOR, decode
-from spiking.datasets.sources.download import check_no_page, through_tonic
+from spiking.datasets.sources.archive import archives, members
+from spiking.datasets.sources.download import through_tonic
 from spiking.datasets.sources.gather import Item, fingerprint, read_all
 from spiking.datasets.sources.plan import Plan
 from spiking.datasets.store import EventStore
 
 ABOUT = "N-MNIST: handwritten digits before a real moving event camera, 34x34x2, 300 ms (files or download)"
-ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz")
 LAYOUT = re.compile(r"(?:^|.*/)(Train|Test)/([^/]+)/([^/.][^/]*\.bin)$")
 DOWNLOAD = 3 << 30
 ADVICE = "put the published Train.zip and Test.zip there (https://doi.org/10.17632/468j46mzdv)"
@@ -58,13 +54,11 @@ def plan(root: Path | None, cache: Path, skip_corrupt: bool, progress: bool) -> 
 
 def _sources(root: Path) -> list[Path]:
     """The folders Train and Test, or else the archives, of a root."""
-    if root.is_file():
-        return [root] if root.name.endswith(ARCHIVES) else []
     for folder in (root, root / "NMNIST"):
         found = [folder / name for name in ("Train", "Test") if (folder / name).is_dir()]
         if found:
             return found
-    return sorted(path for path in root.glob("*") if path.is_file() and path.name.endswith(ARCHIVES))
+    return archives(root)
 
 
 def _build(sources: list[Path], skip_corrupt: bool, progress: bool) -> EventStore:
@@ -72,7 +66,8 @@ def _build(sources: list[Path], skip_corrupt: bool, progress: bool) -> EventStor
         content: dict[str, Callable[[], bytes]] = {}
         places: dict[str, Path] = {}
         for source in sources:
-            for name, get in (_folder(source) if source.is_dir() else _archive(source, stack)).items():
+            found = _folder(source) if source.is_dir() else members(source, LAYOUT, stack, ADVICE)
+            for name, get in found.items():
                 if name in content:
                     raise DataError(f"{name}: lies in {places[name]} and again in {source}; keep one of them")
                 content[name], places[name] = get, source
@@ -102,28 +97,6 @@ def _folder(source: Path) -> dict[str, Callable[[], bytes]]:
     """What reads each recording of a folder Train or Test, by name such as Train/3/00108.bin."""
     named = {f"{source.name}/{path.parent.name}/{path.name}": path for path in source.glob("*/*.bin")}
     return {name: path.read_bytes for name, path in named.items() if LAYOUT.match(name)}
-
-
-def _archive(path: Path, stack: ExitStack) -> dict[str, Callable[[], bytes]]:
-    """What reads each recording of an archive, which stays open as long as the stack."""
-    opened: Any
-    check_no_page(path, ADVICE)
-    try:
-        if path.suffix == ".zip":
-            opened = stack.enter_context(zipfile.ZipFile(path))
-            names = opened.namelist()
-            get = opened.read
-        else:
-            opened = stack.enter_context(tarfile.open(path))
-            names = opened.getnames()
-
-            def get(name: str) -> bytes:
-                return opened.extractfile(name).read()
-
-    except (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path}: can't be read as an archive ({error})") from error
-    matches = [match for match in map(LAYOUT.match, names) if match]
-    return {"/".join(match.groups()): partial(get, match.string) for match in matches}
 
 
 def _download(root: Path) -> None:
