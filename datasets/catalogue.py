@@ -18,7 +18,7 @@ from spiking.datasets.sources.plan import Plan
 from spiking.datasets.store import EventStore
 
 # by name; a name such as folder takes what follows the colon, folder:PATH
-SOURCES = {"digits": "", "nmnist": "", "shd": "", "ssc": "", "dvsgesture": "", "folder": "PATH"}
+SOURCES = {"digits": "", "nmnist": "", "shd": "", "ssc": "", "dvsgesture": "", "tonic": "NAME", "folder": "PATH"}
 SPLITS = ("train", "valid", "test", "all")
 
 
@@ -38,7 +38,7 @@ def load(
     """A data set, from the cache if it has been built before from the same files.
 
     Arguments:
-        name: "digits", "nmnist", or "folder:PATH" for one's own recordings.
+        name: one of `available()`: "folder:PATH" for one's own recordings, "tonic:NAME" for others that tonic has.
         split: "train", "test" or "all", or "valid" where the data set has validation recordings of its own.
         root: where the data set's own files lie; digits needs none.
         cache: where built stores are kept; `None` means $SPIKING_CACHE or ~/.cache/spiking/datasets.
@@ -91,7 +91,8 @@ def _whole(
     given = more if kind == "folder" else root
     where = Path(given).expanduser() if given else None
     folder = Path(cache).expanduser() if cache else _cache_folder()
-    plan = _module(kind).plan(where, folder, skip_corrupt, progress)
+    named = {"name": more} if kind == "tonic" else {}
+    plan = _module(kind).plan(where, folder, skip_corrupt, progress, **named)
     return plan, _stored(plan, kind, folder)
 
 

@@ -26,15 +26,15 @@ class Spool:
 
     Arguments:
         folder: where the unnamed files lie, there and writable.
-        classes: names of the classes.
+        classes: names of the classes; `None` leaves it to the store to say.
         sensor: (W, H, P) of a camera, or `None`.
         channels: N; `None` means the sensor's.
     """
 
     def __init__(
-        self, folder: Path, classes: Sequence[str], sensor: Sensor | None = None, channels: int | None = None
+        self, folder: Path, classes: Sequence[str] | None, sensor: Sensor | None = None, channels: int | None = None
     ) -> None:
-        self.classes = tuple(classes)
+        self.classes = None if classes is None else tuple(classes)
         self._size: dict[str, Any] = {"sensor": sensor, "channels": channels}
         self._files = [tempfile.TemporaryFile(dir=folder) for _ in range(2)]
         self._sizes: list[Array] = []
@@ -88,7 +88,9 @@ class Spool:
         )
         indptr = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.concatenate(self._sizes))])
         labels, durations = np.concatenate(self._labels), np.concatenate(self._durations)
-        return EventStore(index, time, indptr, labels, durations, self.classes, channels, sensor, columns | metadata)
+        classes = range(labels.max() + 1) if self.classes is None else self.classes
+        names = [str(name) for name in classes]
+        return EventStore(index, time, indptr, labels, durations, names, channels, sensor, columns | metadata)
 
     def __enter__(self) -> Spool:
         return self

@@ -44,12 +44,16 @@ def through_tonic(download: Callable[[str], Any], folder: Path, size: int, what:
             os.replace(part, place)
     # some of tonic's data sets end the program when their files aren't there
     except (Exception, SystemExit) as error:
-        reason = str(error) or "it has to be fetched by hand"
-        raise DataError(
-            f"{folder}: {what} isn't here and the download failed ({type(error).__name__}: {reason}); {advice}"
-        ) from error
+        raise DataError(f"{folder}: {what} isn't here and the download failed ({reason(error)}); {advice}") from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def reason(error: BaseException) -> str:
+    """Why tonic failed, in a few words."""
+    if isinstance(error, SystemExit):
+        return "it has to be fetched by hand"
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
 def check_published(path: Path, md5: str, advice: str) -> None:
