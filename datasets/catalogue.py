@@ -8,20 +8,23 @@ import os
 import warnings
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
+
+import numpy as np
 
 from spiking.datasets import storage
 from spiking.datasets.errors import DataError
 from spiking.datasets.sources.plan import Plan
 from spiking.datasets.store import EventStore
 
-SOURCES = ("digits", "nmnist", "folder")
-SPLITS = ("train", "test", "all")
+# by name; a name such as folder takes what follows the colon, folder:PATH
+SOURCES = {"digits": "", "nmnist": "", "shd": "", "ssc": "", "dvsgesture": "", "tonic": "NAME", "folder": "PATH"}
+SPLITS = ("train", "valid", "test", "all")
 
 
 def available() -> tuple[tuple[str, str], ...]:
     """(name, one line about it) of every data set that `load` knows."""
-    about = {name: import_module(f"spiking.datasets.sources.{name}").ABOUT for name in SOURCES}
-    return tuple(("folder:PATH" if name == "folder" else name, about[name]) for name in SOURCES)
+    return tuple((f"{name}:{more}" if more else name, _module(name).ABOUT) for name, more in SOURCES.items())
 
 
 def load(
@@ -35,8 +38,8 @@ def load(
     """A data set, from the cache if it has been built before from the same files.
 
     Arguments:
-        name: "digits", "nmnist", or "folder:PATH" for one's own recordings.
-        split: "train", "test" or "all".
+        name: one of `available()`: "folder:PATH" for one's own recordings, "tonic:NAME" for others that tonic has.
+        split: "train", "test" or "all", or "valid" where the data set has validation recordings of its own.
         root: where the data set's own files lie; digits needs none.
         cache: where built stores are kept; `None` means $SPIKING_CACHE or ~/.cache/spiking/datasets.
         skip_corrupt: leave out recordings that can't be read, with a warning that names them.
@@ -49,23 +52,52 @@ def load(
         ValueError: if there is no such data set or split.
         DataError: if files are missing or wrong, or the cache can't be written.
     """
-    kind, _, path = name.partition(":")
-    if kind not in SOURCES or bool(path) != (kind == "folder"):
-        names = ", ".join(known for known, _ in available())
-        raise DataError(f"name: there is no data set {name!r}; there are {names}")
     if split not in SPLITS:
         raise DataError(f"split: expected one of {', '.join(SPLITS)}, got {split!r}")
-    given = path or root
-    where = Path(given).expanduser() if given else None
-    folder = Path(cache).expanduser() if cache else _cache_folder()
-    plan = import_module(f"spiking.datasets.sources.{kind}").plan(where, folder, skip_corrupt, progress)
-    store = _stored(plan, kind, folder)
+    plan, store = _whole(name, root, cache, skip_corrupt, progress)
     if split == "all":
         return store
     part = store.select(store.metadata["split"] == split)
     if not len(part):
-        raise DataError(f"split: {name} at {where} has no recordings in {split!r}")
+        there = ", ".join(np.unique(store.metadata["split"]))
+        advice = plan.missing.get(split, "load(...).split(by=...) holds recordings out" if split == "valid" else "")
+        where = f"{name} at {root}" if root else name
+        raise DataError(f"split: {where} has no recordings in {split!r}, only in {there}" + (advice and f"; {advice}"))
     return part
+
+
+def splits(name: str, root: str | os.PathLike[str] | None = None) -> tuple[str, ...]:
+    """The splits that a data set has, of "train", "valid" and "test"; it is built if it hasn't been yet.
+
+    Arguments:
+        name, root: as `load` takes them.
+    """
+    there = set(_whole(name, root, None, False, True)[1].metadata["split"].tolist())
+    return tuple(split for split in SPLITS if split in there)
+
+
+def _whole(
+    name: str,
+    root: str | os.PathLike[str] | None,
+    cache: str | os.PathLike[str] | None,
+    skip_corrupt: bool,
+    progress: bool,
+) -> tuple[Plan, EventStore]:
+    """A data set's plan and all of its recordings."""
+    kind, _, more = name.partition(":")
+    if kind not in SOURCES or bool(more) != bool(SOURCES[kind]):
+        names = ", ".join(known for known, _ in available())
+        raise DataError(f"name: there is no data set {name!r}; there are {names}")
+    given = more if kind == "folder" else root
+    where = Path(given).expanduser() if given else None
+    folder = Path(cache).expanduser() if cache else _cache_folder()
+    named = {"name": more} if kind == "tonic" else {}
+    plan = _module(kind).plan(where, folder, skip_corrupt, progress, **named)
+    return plan, _stored(plan, kind, folder)
+
+
+def _module(kind: str) -> ModuleType:
+    return import_module(f"spiking.datasets.sources.{kind.replace('-', '_')}")
 
 
 def _stored(plan: Plan, kind: str, folder: Path) -> EventStore:
@@ -77,7 +109,7 @@ def _stored(plan: Plan, kind: str, folder: Path) -> EventStore:
         try:
             return EventStore.open(path)
         except DataError as error:
-            warnings.warn(f"{error}; building it again", stacklevel=3)
+            warnings.warn(f"{error}; building it again", stacklevel=4)
     storage.check_room(folder, plan.size)
     plan.build().save(path)
     return EventStore.open(path)

@@ -11,6 +11,7 @@ from typing import NamedTuple, TypeVar
 from spiking.datasets.errors import DataError
 from spiking.datasets.progress import progress_bar
 
+Unread = TypeVar("Unread")
 Content = TypeVar("Content")
 
 
@@ -24,12 +25,12 @@ class Item(NamedTuple):
 
 
 def read_all(
-    items: Sequence[Item], read: Callable[[Item], Content], skip_corrupt: bool, progress: bool
-) -> tuple[list[Item], list[Content]]:
+    items: Sequence[Unread], read: Callable[[Unread], Content], skip_corrupt: bool, progress: bool
+) -> tuple[list[Unread], list[Content]]:
     """The content of all recordings that can be read.
 
     Arguments:
-        items: the recordings.
+        items: the recordings, or files of several.
         read: reads one, or raises DataError with its name.
         skip_corrupt: leave out those that can't be read, with one warning that names them.
         progress: show a bar.
@@ -37,7 +38,7 @@ def read_all(
     Raises:
         DataError: from the first that can't be read, unless they are skipped; if none is left.
     """
-    kept: list[Item] = []
+    kept: list[Unread] = []
     contents: list[Content] = []
     faults: list[str] = []
     for item in progress_bar(items, "reading recordings", progress):

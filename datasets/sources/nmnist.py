@@ -7,27 +7,24 @@ layout. Without a root they are looked for in the cache and, failing that, downl
 from __future__ import annotations
 
 import re
-import tarfile
-import zipfile
 from collections.abc import Callable
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from spiking.datasets.errors import DataError
 from spiking.datasets.formats.nmnist import BYTES, SENSOR, decode
+from spiking.datasets.sources.archive import archives, members
+from spiking.datasets.sources.download import through_tonic
 from spiking.datasets.sources.gather import Item, fingerprint, read_all
 from spiking.datasets.sources.plan import Plan
-from spiking.datasets.storage import check_room
 from spiking.datasets.store import EventStore
 
 ABOUT = "N-MNIST: handwritten digits before a real moving event camera, 34x34x2, 300 ms (files or download)"
-ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz")
 LAYOUT = re.compile(r"(?:^|.*/)(Train|Test)/([^/]+)/([^/.][^/]*\.bin)$")
 DOWNLOAD = 3 << 30
+ADVICE = "put the published Train.zip and Test.zip there (https://doi.org/10.17632/468j46mzdv)"
 CLASSES = tuple("0123456789")
 
 
@@ -45,25 +42,23 @@ def plan(root: Path | None, cache: Path, skip_corrupt: bool, progress: bool) -> 
     if not sources:
         raise DataError(
             f"{root}: no N-MNIST here; looked for Train/<digit>/*.bin and Test/<digit>/*.bin, and for .zip or .tar "
-            "archives of them. Put the published Train.zip and Test.zip there (https://doi.org/10.17632/468j46mzdv), "
-            "or have them downloaded by `spiking datasets prepare nmnist`"
+            f"archives of them; {ADVICE}, or have them downloaded by `spiking datasets prepare nmnist`"
         )
     files = sorted(path for path in sources if path.is_file())
     files += sorted(path for folder in sources if folder.is_dir() for path in folder.glob("*/*.bin"))
     key = {"files": fingerprint(root if root.is_dir() else root.parent, files), "skip_corrupt": skip_corrupt}
     size = sum(path.stat().st_size for path in files) // BYTES * 6 + (1 << 20)
-    return Plan(key, size, lambda: _build(sources, skip_corrupt, progress))
+    missing = {split: f"for these, {ADVICE}" for split in ("train", "test")}
+    return Plan(key, size, lambda: _build(sources, skip_corrupt, progress), missing)
 
 
 def _sources(root: Path) -> list[Path]:
     """The folders Train and Test, or else the archives, of a root."""
-    if root.is_file():
-        return [root] if root.name.endswith(ARCHIVES) else []
     for folder in (root, root / "NMNIST"):
         found = [folder / name for name in ("Train", "Test") if (folder / name).is_dir()]
         if found:
             return found
-    return sorted(path for path in root.glob("*") if path.is_file() and path.name.endswith(ARCHIVES))
+    return archives(root)
 
 
 def _build(sources: list[Path], skip_corrupt: bool, progress: bool) -> EventStore:
@@ -71,7 +66,8 @@ def _build(sources: list[Path], skip_corrupt: bool, progress: bool) -> EventStor
         content: dict[str, Callable[[], bytes]] = {}
         places: dict[str, Path] = {}
         for source in sources:
-            for name, get in (_folder(source) if source.is_dir() else _archive(source, stack)).items():
+            found = _folder(source) if source.is_dir() else members(source, LAYOUT, stack, ADVICE)
+            for name, get in found.items():
                 if name in content:
                     raise DataError(f"{name}: lies in {places[name]} and again in {source}; keep one of them")
                 content[name], places[name] = get, source
@@ -83,7 +79,7 @@ def _build(sources: list[Path], skip_corrupt: bool, progress: bool) -> EventStor
             items.append(Item(name, split.lower(), digit, places[name]))
         if not items:
             raise DataError(f"{sources[0].parent}: no recordings below Train/<digit>/ or Test/<digit>/")
-        kept, events = read_all(items, lambda item: _read(content[item.name], item.name), skip_corrupt, progress)
+        kept, events = read_all(items, lambda item: decode(content[item.name](), item.name), skip_corrupt, progress)
     sizes = [len(time) for _, time in events]
     return EventStore.from_arrays(
         np.concatenate([index for index, _ in events]),
@@ -97,50 +93,17 @@ def _build(sources: list[Path], skip_corrupt: bool, progress: bool) -> EventStor
     )
 
 
-def _read(get: Callable[[], bytes], name: str) -> tuple[Any, Any]:
-    try:
-        data = get()
-    except Exception as error:  # zipfile, tarfile and zlib raise nearly anything on a damaged archive
-        raise DataError(f"{name}: can't be read ({error})") from error
-    return decode(data, name)
-
-
 def _folder(source: Path) -> dict[str, Callable[[], bytes]]:
     """What reads each recording of a folder Train or Test, by name such as Train/3/00108.bin."""
     named = {f"{source.name}/{path.parent.name}/{path.name}": path for path in source.glob("*/*.bin")}
     return {name: path.read_bytes for name, path in named.items() if LAYOUT.match(name)}
 
 
-def _archive(path: Path, stack: ExitStack) -> dict[str, Callable[[], bytes]]:
-    """What reads each recording of an archive, which stays open as long as the stack."""
-    opened: Any
-    try:
-        if path.suffix == ".zip":
-            opened = stack.enter_context(zipfile.ZipFile(path))
-            names = opened.namelist()
-            get = opened.read
-        else:
-            opened = stack.enter_context(tarfile.open(path))
-            names = opened.getnames()
-
-            def get(name: str) -> bytes:
-                return opened.extractfile(name).read()
-
-    except Exception as error:  # as in _read
-        raise DataError(f"{path}: can't be read as an archive ({error})") from error
-    matches = [match for match in map(LAYOUT.match, names) if match]
-    return {"/".join(match.groups()): partial(get, match.string) for match in matches}
-
-
 def _download(root: Path) -> None:
-    check_room(root, DOWNLOAD)
-    try:
+    def fetch(where: str) -> None:
         from tonic.datasets import NMNIST
 
         for train in (True, False):
-            NMNIST(str(root), train=train)
-    except Exception as error:
-        raise DataError(
-            f"{root}: N-MNIST isn't here and the download failed ({type(error).__name__}: {error}). Put the published "
-            "Train.zip and Test.zip here (https://doi.org/10.17632/468j46mzdv), or give the root where they lie"
-        ) from error
+            NMNIST(where, train=train)
+
+    through_tonic(fetch, root, DOWNLOAD, "N-MNIST", f"{ADVICE}, or give the root where they lie")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from spiking.datasets.store import EventStore
@@ -17,8 +17,10 @@ class Plan:
         key: everything the store depends on; stores of equal keys are equal.
         size: bytes that the store will take, about.
         build: does the work; its store has a column `split`.
+        missing: for each split whose files aren't there, how to get them.
     """
 
     key: dict[str, Any]
     size: int
     build: Callable[[], EventStore]
+    missing: dict[str, str] = field(default_factory=dict)

@@ -50,6 +50,21 @@ def save(config: Namespace, path: Path) -> None:
     path.write_text(made.dump(config))
 
 
+def values(config: Namespace) -> list[Any]:
+    """The values of the column `data.valid_by` among the training recordings.
+
+    Raises:
+        Mistake: if there is no such column or nothing to leave out.
+    """
+    try:
+        found: list[Any] = parser("", Path()).instantiate(config).data.values()
+    except DataError:
+        raise
+    except ValueError as error:
+        raise Mistake(str(error)) from error
+    return found
+
+
 def instantiate(config: Namespace) -> tuple[Classifier, EventData, dict[str, Any]]:
     """The classifier with its network, its data, and the Trainer's arguments.
 

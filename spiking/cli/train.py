@@ -21,6 +21,7 @@ NEEDS_ROOT = {
     "folder nmnist of the data cache that `spiking doctor` names)",
     "folder": "a folder of your own recordings, one sub-folder a class with .npz, .h5 or .csv files",
 }
+Runs = dict[str, tuple[int | None, list[str]]]  # by name, the seed and overrides of its own
 
 
 def presets() -> list[str]:
@@ -52,6 +53,8 @@ def main(argv: Sequence[str]) -> int:
         raise Mistake(f"--seeds: expected at least 1, got {given.seeds}")
     if given.seeds is not None and given.seed is not None:
         raise Mistake("--seed: --seeds trains seeds 0, 1, ...; give one of the two")
+    if given.leave_out is not None and given.seeds is not None:
+        raise Mistake("--leave-out: trains once for each value of a column; give it or --seeds")
     if given.root is not None:
         overrides += ["--data.root", given.root]
     elif preset in NEEDS_ROOT and not given.resume and not any(
@@ -81,27 +84,33 @@ def _words() -> argparse.ArgumentParser:
     words.add_argument("--out", help="the run folder (default: a new one under runs/)")
     words.add_argument("--seeds", type=int, help="train this many seeds, 0, 1, ...: mean and interval")
     words.add_argument("--seed", type=int, help="of weights, order and augmentation (default 0)")
+    words.add_argument(
+        "--leave-out", metavar="COLUMN",
+        help="train once for each value of a column (speaker), validating on it; the test recordings stay unseen",
+    )  # fmt: skip
     words.add_argument("--resume", action="store_true", help="go on with the run in --out")
     words.add_argument("--options", action="store_true", help="list every override and leave")
     return words
 
 
 def _train(preset: str, given: argparse.Namespace, overrides: list[str], folder: Path) -> int:
-    from spiking.training.report import combine, write_metrics
+    from spiking.training.report import combine, combine_folds, write_metrics
     from spiking.training.run import summary
 
-    if given.seeds is None:
+    if given.seeds is None and given.leave_out is None:
         outcome = _one(preset, overrides, folder, given.seed, given.resume)
         metrics = outcome.metrics
     else:
-        runs = []
-        for seed in range(given.seeds):
-            print(f"seed {seed}")
-            outcome = _one(preset, overrides, folder / f"seed{seed}", seed, given.resume)
+        runs = {}
+        plan = _folds(preset, overrides, given) if given.leave_out else _seeds(given)
+        for name, (seed, own) in plan.items():
+            print(name)
+            outcome = _one(preset, overrides, folder / name, seed, given.resume, own)
             if outcome.interrupted:
                 break
-            runs.append(outcome.metrics)
-        metrics = combine(runs) if outcome.reports and runs else {}
+            runs[name] = outcome.metrics
+        join = combine_folds if given.leave_out else combine
+        metrics = join(list(runs.values()), list(runs)) if outcome.reports and runs else {}
         if metrics:
             write_metrics(folder / "metrics.json", metrics)
     if outcome.reports:
@@ -113,8 +122,27 @@ def _train(preset: str, given: argparse.Namespace, overrides: list[str], folder:
     return 1 if outcome.interrupted else 0
 
 
-def _one(preset: str, overrides: list[str], folder: Path, seed: int | None, resume: bool) -> Outcome:
-    """One seed; a finished one is not run again."""
+def _seeds(given: argparse.Namespace) -> Runs:
+    """A run for each seed."""
+    return {f"seed{seed}": (seed, []) for seed in range(given.seeds)}
+
+
+def _folds(preset: str, overrides: list[str], given: argparse.Namespace) -> Runs:
+    """A run for each value of a column, which validates on it."""
+    from spiking.cli.config import parse, values
+
+    column = ["--data.valid_by", given.leave_out]
+    found = values(parse(preset, [*overrides, *column], preset_file(preset), given.seed))
+    return {
+        f"{given.leave_out}-{value}".replace("/", "_"): (given.seed, [*column, "--data.fold", str(k)])
+        for k, value in enumerate(found)
+    }
+
+
+def _one(
+    preset: str, overrides: list[str], folder: Path, seed: int | None, resume: bool, own: Sequence[str] = ()
+) -> Outcome:
+    """One run, with overrides of its `own`; a finished one is not run again."""
     from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
     from spiking.cli.config import instantiate, parse, save
@@ -124,7 +152,7 @@ def _one(preset: str, overrides: list[str], folder: Path, seed: int | None, resu
     resume = resume and kept.is_file()
     if resume and _finished(folder, overrides):
         return Outcome(json.loads((folder / "metrics.json").read_text()), interrupted=False)
-    config = parse(preset, overrides, kept if resume else preset_file(preset), seed)
+    config = parse(preset, [*overrides, *own], kept if resume else preset_file(preset), seed)
     model, data, trainer = instantiate(config)
     folder.mkdir(parents=True, exist_ok=True)
     save(config, kept)

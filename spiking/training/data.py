@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import lightning.pytorch as pl
+import numpy as np
 
 from spiking.datasets import Augment, EventStore, Loader, load
+from spiking.datasets.catalogue import splits
 from spiking.datasets.errors import DataError
+
+SHARE = 0.15
 
 
 class EventData(pl.LightningDataModule):
@@ -18,15 +24,18 @@ class EventData(pl.LightningDataModule):
         dt: length of a step, ms.
         steps: steps per batch; `None` means as many as each batch needs.
         binary: several events in one step and channel count once.
-        valid: share (below 1) or number of what is held out of the training recordings; 0 holds nothing out.
+        valid: share (below 1) or number of what is held out of the training recordings; 0 holds nothing out. `None`
+            takes the data set's own validation recordings, and where it has none a share of 0.15.
         valid_by: column whose values are not divided, such as the writer; `None` holds out recordings, every
             class in the same share.
+        fold: hold out one value of `valid_by` alone, the fold-th in their order, whatever `valid` says.
         augment: random changes to training recordings.
         seed: of the order and of the augmentation.
         skip_corrupt: leave out recordings that can't be read, with a warning that names them.
 
     Raises:
-        ValueError: if `name` is "folder" and there is no `root`, or `valid` is neither a share nor a whole number.
+        ValueError: if `name` is "folder" and there is no `root`, `valid` is neither a share nor a whole number, or
+            there is a `fold` without `valid_by` or beyond its values.
     """
 
     def __init__(
@@ -37,8 +46,9 @@ class EventData(pl.LightningDataModule):
         dt: float = 10.0,
         steps: int | None = None,
         binary: bool = False,
-        valid: float = 0.15,
+        valid: float | None = None,
         valid_by: str | None = None,
+        fold: int | None = None,
         augment: Augment | None = None,
         seed: int = 0,
         skip_corrupt: bool = False,
@@ -46,12 +56,14 @@ class EventData(pl.LightningDataModule):
         super().__init__()
         if name == "folder" and root is None:
             raise ValueError("root: folder needs the folder of your recordings, one sub-folder a class, got None")
-        if not (0 <= valid < 1 or valid == int(valid) >= 1):
+        if valid is not None and not (0 <= valid < 1 or valid == int(valid) >= 1):
             raise ValueError(f"valid: expected a share from 0 to below 1, or a whole number, got {valid}")
+        if fold is not None and valid_by is None:
+            raise ValueError("fold: needs valid_by, the column whose values are held out one by one")
         self.source = f"folder:{root}" if name == "folder" else name
         self.root = None if name == "folder" else root
         self.batch_size, self.dt, self.steps, self.binary = batch_size, dt, steps, binary
-        self.valid_share, self.valid_by = valid, valid_by
+        self.valid_share, self.valid_by, self.fold = valid, valid_by, fold
         self.augment, self.seed, self.skip_corrupt = augment, seed, skip_corrupt
         self.whole: EventStore | None = None
 
@@ -63,11 +75,35 @@ class EventData(pl.LightningDataModule):
         if len(self.whole.classes) < 2:
             raise DataError(f"{self.source}: expected recordings of at least two classes, got {self.whole.classes}")
         self.test = load(self.source, split="test", root=self.root, skip_corrupt=self.skip_corrupt)
-        self.train, self.valid = self.whole, None
-        if self.valid_share:
-            held = int(self.valid_share) if self.valid_share >= 1 else self.valid_share
-            # The split stays the same for every seed, so that runs differ in training alone.
-            self.train, self.valid = self.whole.split(by=self.valid_by, hold_out=held, seed=0)
+        self.train, self.valid = self._divide(self.whole)
+
+    def _divide(self, whole: EventStore) -> tuple[EventStore, EventStore | None]:
+        """(training, validation) recordings, the same for every seed, so that runs differ in training alone."""
+        if self.fold is not None:
+            values = self.values(whole)
+            if not 0 <= self.fold < len(values):
+                raise ValueError(f"fold: expected 0 to {len(values) - 1} for column {self.valid_by!r}, got {self.fold}")
+            return whole.split(by=self.valid_by, hold_out=[values[self.fold]])
+        if self.valid_share is None and "valid" in splits(self.source, self.root):
+            return whole, load(self.source, split="valid", root=self.root, skip_corrupt=self.skip_corrupt)
+        share = SHARE if self.valid_share is None else self.valid_share
+        if not share:
+            return whole, None
+        return whole.split(by=self.valid_by, hold_out=int(share) if share >= 1 else share, seed=0)
+
+    def values(self, whole: EventStore | None = None) -> list[Any]:
+        """The values of the column `valid_by` among the training recordings, in order; `fold` counts them.
+
+        Raises:
+            ValueError: if there is no such column, or fewer than two values.
+        """
+        whole = whole or load(self.source, split="train", root=self.root, skip_corrupt=self.skip_corrupt)
+        if self.valid_by not in whole.metadata:
+            raise ValueError(f"valid_by: expected one of the columns {sorted(whole.metadata)}, got {self.valid_by!r}")
+        values: list[Any] = np.unique(whole.metadata[self.valid_by]).tolist()
+        if len(values) < 2:
+            raise ValueError(f"valid_by: column {self.valid_by!r} has the one value {values}; nothing would be left")
+        return values
 
     @property
     def rate(self) -> float:

@@ -57,8 +57,12 @@ def draw(folder: Path, model: Classifier, data: EventData, store: EventStore, fo
     chart.savefig(folder / "raster.png")
 
 
-def combine(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Metrics of several seeds as one: `seed0.test_accuracy`, ..., `test_accuracy`, `test_accuracy_ci95`.
+def combine(runs: Sequence[Mapping[str, float]], names: Sequence[str] | None = None) -> dict[str, float]:
+    """Metrics of several runs as one: `seed0.test_accuracy`, ..., `test_accuracy`, `test_accuracy_ci95`.
+
+    Arguments:
+        runs: of each, its metrics.
+        names: what they are called; `None` means seed0, seed1 and so on.
 
     The interval is the half width of Student's 95 % interval of the mean; with one seed there is none.
     """
@@ -72,6 +76,13 @@ def combine(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
         if len(values) > 1:
             spread = float(values.std(ddof=1)) / math.sqrt(len(values))
             together[f"{name}_ci95"] = float(t.ppf(0.975, len(values) - 1)) * spread
-    for k, run in enumerate(runs):
-        together |= {f"seed{k}.{name}": value for name, value in run.items()}
+    for own, run in zip(names or [f"seed{k}" for k in range(len(runs))], runs, strict=True):
+        together |= {f"{own}.{name}": value for name, value in run.items()}
     return together
+
+
+def combine_folds(runs: Sequence[Mapping[str, float]], names: Sequence[str]) -> dict[str, float]:
+    """Metrics of runs that left out one value each: `combine`, and `leave_one_out_accuracy` over all recordings."""
+    sizes = np.array([run["valid_recordings"] for run in runs])
+    right = np.array([run["valid_accuracy"] for run in runs]) * sizes
+    return {"leave_one_out_accuracy": float(right.sum() / sizes.sum()), **combine(runs, names)}

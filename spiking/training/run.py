@@ -70,7 +70,7 @@ def run(
     history = History(folder)
     best, last = folder / "checkpoints" / "best.ckpt", folder / "checkpoints" / "last.ckpt"
     keep: list[Callback] = [_keep(last)]
-    if data.valid_share:
+    if data.valid is not None:
         keep.insert(0, _keep(best, monitor="valid_loss", mode="min"))
     own = trainer.get("callbacks") or []
     callbacks = [*(own if isinstance(own, list) else [own]), history, *keep]
@@ -168,11 +168,14 @@ def _report(
         if scored:
             chosen = min(scored, key=lambda row: row["valid_loss"])
             metrics |= {"valid_accuracy": chosen["valid_accuracy"], "best_epoch": chosen["epoch"]}
-        # Whoever stopped a run may go on with it: the test recordings stay unseen until it is done.
-        split, store = ("test", data.test) if not interrupted else ("valid", data.valid or data.train)
+        # Whoever stopped a run may go on with it, and folds are there to choose by: the test recordings stay unseen.
+        unseen = interrupted or data.fold is not None
+        split, store = ("valid", data.valid or data.train) if unseen else ("test", data.test)
         found = measure(model, data.whole_loader(store), device)
         metrics |= numbers(found, split)
-        if not interrupted:
+        if data.fold is not None:
+            metrics["valid_recordings"] = len(store)
+        if not unseen:
             assert data.whole is not None
             metrics |= controls(data.whole, data.test)
         draw(folder, model, data, store, found)
@@ -214,7 +217,7 @@ def _first_line(error: Exception) -> str:
 def summary(metrics: Mapping[str, float]) -> str:
     """The lines that a run ends with: the network's accuracy beside the linear controls'."""
     lines = []
-    named = {"test_accuracy": "spiking network, test", **CONTROLS}
+    named = {"test_accuracy": "spiking network, test", "leave_one_out_accuracy": "left out one by one", **CONTROLS}
     for key, name in named.items():
         if key in metrics:
             interval = f" +- {100 * metrics[f'{key}_ci95']:.1f}" if f"{key}_ci95" in metrics else ""

@@ -71,31 +71,6 @@ def test_shd_round_trip(tmp_path: Path) -> None:
     assert store.metadata["speaker"].tolist() == [5, 6] and store.labels.tolist() == [0, 1]
 
 
-@pytest.mark.parametrize(
-    ("times", "units", "message"),
-    [
-        ([[0.1], [float("nan")]], [[1], [1]], "recording 1: time_us contains nan"),
-        ([[0.1], [-0.5]], [[1], [1]], "recording 1: time -500000 us is below 0"),
-        ([[0.1], [0.2]], [[1], [700]], "recording 1: channel 700 is outside 0 to 699"),
-        ([[0.1], []], [[1], []], "recording 1: no events"),
-        ([[0.1], [0.2]], [[1], [1, 2]], "times and units differ in length"),
-    ],
-)
-def test_shd_faults_are_named(tmp_path: Path, times: Any, units: Any, message: str) -> None:
-    path = tmp_path / "shd.h5"
-    write_shd(path, times, units)
-    with pytest.raises(DataError, match=message):
-        shd.read(path)
-
-
-def test_shd_files_that_are_none(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no such file"):
-        shd.read(tmp_path / "shd.h5")
-    (tmp_path / "shd.h5").write_text("words")
-    with pytest.raises(DataError, match="not a readable file in the layout"):
-        shd.read(tmp_path / "shd.h5")
-
-
 def save(path: Path, **columns: Any) -> Path:
     """A recording in the format that the suffix names."""
     if path.suffix == ".npz":

@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import numpy as np
 import pytest
 import yaml
 
 from spiking.cli.main import main
+from spiking.datasets import EventStore, load
 
 PICTURES = ("learning_curve.png", "confusion.png", "raster.png", "rates.png")
 
@@ -125,6 +127,30 @@ def test_seeds_give_mean_and_interval(small: list[str], tmp_path: Path, capsys: 
     assert metrics["valid_accuracy"] == pytest.approx((first + second) / 2)
     assert metrics["test_loss_ci95"] > 0 and metrics["seed0.test_loss"] != metrics["seed1.test_loss"]
     assert (out / "seed1" / "raster.png").is_file()
+
+
+def test_leaving_out_one_by_one(small: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "run"
+    known = load(f"folder:{small[3]}", split="all")
+    known.metadata["speaker"] = np.array([4, 7, 9])[np.arange(30) % 3]
+
+    def few(*_: Any, split: str, **__: Any) -> EventStore:
+        return known.select(known.metadata["split"] == split)
+
+    monkeypatch.setattr("spiking.training.data.load", few)
+    words = [*small, "--out", str(out), "--trainer.max_epochs", "1"]
+    assert main([*words, "--leave-out", "writer"]) == 2
+    assert main([*words, "--leave-out", "speaker", "--seeds", "2"]) == 2
+    assert main([*words, "--leave-out", "speaker"]) == 0
+    metrics = json.loads((out / "metrics.json").read_text())
+    found = [json.loads((out / f"speaker-{k}" / "metrics.json").read_text()) for k in (4, 7, 9)]
+    assert sum(fold["valid_recordings"] for fold in found) == 24
+    assert not any(name.startswith(("test", "control")) for fold in found for name in fold)
+    right = sum(fold["valid_recordings"] * fold["valid_accuracy"] for fold in found)
+    assert metrics["leave_one_out_accuracy"] == pytest.approx(right / 24)
+    assert metrics["speaker-7.valid_accuracy"] == found[1]["valid_accuracy"] and "valid_accuracy_ci95" in metrics
+    config = yaml.safe_load((out / "speaker-9" / "config.yaml").read_text())
+    assert config["data"]["fold"] == 2 and config["data"]["valid_by"] == "speaker"
 
 
 class Interrupt(pl.Callback):

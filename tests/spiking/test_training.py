@@ -119,6 +119,36 @@ def test_validation_holds_out_whole_speakers(store: EventStore, monkeypatch: pyt
     assert order == [labels.tolist() for _, labels in data.train_dataloader()]
 
 
+def test_validation_recordings_of_the_data_set_s_own(store: EventStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = {"train": store.select(range(12)), "valid": store.select(range(12, 16)), "test": store.select([17, 18])}
+    monkeypatch.setattr("spiking.training.data.load", lambda _, split, root: parts[split])
+    monkeypatch.setattr("spiking.training.data.splits", lambda *_: tuple(parts))
+    data, half, none = EventData("mine"), EventData("mine", valid=0.5), EventData("mine", valid=0)
+    for made in (data, half, none):
+        made.setup()
+    assert data.valid is parts["valid"] and data.train is parts["train"]
+    assert half.valid is not None and len(half.valid) == 6 and len(half.train) == 6
+    assert none.valid is None
+
+
+def test_a_fold_holds_out_one_value(store: EventStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spiking.training.data.load", lambda *_, **__: store)
+    data = EventData("mine", valid_by="speaker", fold=3)
+    assert data.values() == [0, 1, 2, 3, 4]
+    data.setup()
+    assert data.valid is not None and data.valid.metadata["speaker"].tolist() == [3] * 4 and len(data.train) == 16
+    for wrong, said in ((5, "fold: expected 0 to 4"), (-1, "fold: expected 0 to 4")):
+        with pytest.raises(ValueError, match=said):
+            EventData("mine", valid_by="speaker", fold=wrong).setup()
+    with pytest.raises(ValueError, match="fold: needs valid_by"):
+        EventData("mine", fold=0)
+    with pytest.raises(ValueError, match="expected one of the columns"):
+        EventData("mine", valid_by="writer", fold=0).setup()
+    alone = EventData("mine", valid_by="speaker", fold=0)
+    with pytest.raises(ValueError, match="has the one value"):
+        alone.values(store.select(range(4)))
+
+
 def test_controls_see_what_they_should(store: EventStore) -> None:
     found = controls(store, store)
     assert found["control_counts_accuracy"] == 0.5  # the counts are all equal
