@@ -5,22 +5,24 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import warnings
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 from spiking.datasets import storage
 from spiking.datasets.errors import DataError
 from spiking.datasets.sources.plan import Plan
 from spiking.datasets.store import EventStore
 
-SOURCES = ("digits", "nmnist", "folder")
+SOURCES = ("digits", "nmnist", "mnist-saccades", "fashion-saccades", "folder")
 SPLITS = ("train", "test", "all")
 
 
 def available() -> tuple[tuple[str, str], ...]:
     """(name, one line about it) of every data set that `load` knows."""
-    about = {name: import_module(f"spiking.datasets.sources.{name}").ABOUT for name in SOURCES}
+    about = {name: _module(name).ABOUT for name in SOURCES}
     return tuple(("folder:PATH" if name == "folder" else name, about[name]) for name in SOURCES)
 
 
@@ -35,7 +37,7 @@ def load(
     """A data set, from the cache if it has been built before from the same files.
 
     Arguments:
-        name: "digits", "nmnist", or "folder:PATH" for one's own recordings.
+        name: one of `available()`; "folder:PATH" for one's own recordings.
         split: "train", "test" or "all".
         root: where the data set's own files lie; digits needs none.
         cache: where built stores are kept; `None` means $SPIKING_CACHE or ~/.cache/spiking/datasets.
@@ -58,7 +60,7 @@ def load(
     given = path or root
     where = Path(given).expanduser() if given else None
     folder = Path(cache).expanduser() if cache else _cache_folder()
-    plan = import_module(f"spiking.datasets.sources.{kind}").plan(where, folder, skip_corrupt, progress)
+    plan = _module(kind).plan(where, folder, skip_corrupt, progress)
     store = _stored(plan, kind, folder)
     if split == "all":
         return store
@@ -66,6 +68,10 @@ def load(
     if not len(part):
         raise DataError(f"split: {name} at {where} has no recordings in {split!r}")
     return part
+
+
+def _module(kind: str) -> ModuleType:
+    return import_module(f"spiking.datasets.sources.{kind.replace('-', '_')}")
 
 
 def _stored(plan: Plan, kind: str, folder: Path) -> EventStore:
@@ -80,6 +86,8 @@ def _stored(plan: Plan, kind: str, folder: Path) -> EventStore:
             warnings.warn(f"{error}; building it again", stacklevel=3)
     storage.check_room(folder, plan.size)
     plan.build().save(path)
+    if plan.scratch is not None:
+        shutil.rmtree(plan.scratch, ignore_errors=True)
     return EventStore.open(path)
 
 

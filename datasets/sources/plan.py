@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from spiking.datasets.store import EventStore
@@ -17,8 +18,10 @@ class Plan:
         key: everything the store depends on; stores of equal keys are equal.
         size: bytes that the store will take, about.
         build: does the work; its store has a column `split`.
+        scratch: a folder where `build` keeps its parts, removed once the store is saved.
     """
 
     key: dict[str, Any]
     size: int
     build: Callable[[], EventStore]
+    scratch: Path | None = None
