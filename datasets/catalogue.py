@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import warnings
 from importlib import import_module
 from pathlib import Path
@@ -18,7 +19,10 @@ from spiking.datasets.sources.plan import Plan
 from spiking.datasets.store import EventStore
 
 # by name; a name such as folder takes what follows the colon, folder:PATH
-SOURCES = {"digits": "", "nmnist": "", "shd": "", "ssc": "", "dvsgesture": "", "tonic": "NAME", "folder": "PATH"}
+SOURCES = {
+    "digits": "", "nmnist": "", "mnist-saccades": "", "fashion-saccades": "", "shd": "", "ssc": "", "dvsgesture": "",
+    "tonic": "NAME", "folder": "PATH",
+}  # fmt: skip
 SPLITS = ("train", "valid", "test", "all")
 
 
@@ -112,6 +116,8 @@ def _stored(plan: Plan, kind: str, folder: Path) -> EventStore:
             warnings.warn(f"{error}; building it again", stacklevel=4)
     storage.check_room(folder, plan.size)
     plan.build().save(path)
+    if plan.scratch is not None:
+        shutil.rmtree(plan.scratch, ignore_errors=True)
     return EventStore.open(path)
 
 

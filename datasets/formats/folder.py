@@ -10,6 +10,7 @@ must then be the name of the class folder. `.csv` names the columns in its first
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from spiking.datasets.store import EventStore
@@ -18,9 +19,11 @@ class Plan:
         size: bytes that the store will take, about.
         build: does the work; its store has a column `split`.
         missing: for each split whose files aren't there, how to get them.
+        scratch: a folder where `build` keeps its parts, removed once the store is saved.
     """
 
     key: dict[str, Any]
     size: int
     build: Callable[[], EventStore]
     missing: dict[str, str] = field(default_factory=dict)
+    scratch: Path | None = None

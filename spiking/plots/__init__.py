@@ -1,7 +1,8 @@
 """Pictures: functions that take arrays or Events and return a matplotlib Figure, without pyplot's global state."""
 
+from spiking.plots.compare import fidelity
 from spiking.plots.curves import confusion, learning_curve
 from spiking.plots.raster import raster
 from spiking.plots.spikes import event_image, rates
 
-__all__ = ["confusion", "event_image", "learning_curve", "raster", "rates"]
+__all__ = ["confusion", "event_image", "fidelity", "learning_curve", "raster", "rates"]

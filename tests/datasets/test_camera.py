@@ -46,6 +46,55 @@ def test_refractory_time_separates_events() -> None:
         assert np.abs(gaps - (4000 + 1000 * refractory)).max() <= 2
 
 
+def test_the_photoreceptor_follows_light_by_its_time_constant() -> None:
+    dark_to_light = ramp([0.0] + [1.0] * 400)
+    film = camera.record(dark_to_light, interval=0.5, threshold=0.05, refractory=0.0, cutoff=20.0, **QUIET)
+    # v = 1 - exp(-t / tau) from t = 0.5 ms on; at e - 0.1 the light is e / 1.1 times as fast as at 1
+    tau = 1000 / (2 * np.pi * 20.0 * np.e / 1.1)
+    level = 1 - np.exp(-(film.time_us / 1000 - 0.25) / tau)
+    assert 17 <= len(level) <= 20 and np.abs(np.diff(level)[1:] - 0.05).max() < 0.003
+    light_to_dark = camera.record(
+        ramp([1.0] + [0.0] * 400), interval=0.5, threshold=0.05, refractory=0.0, cutoff=20.0, **QUIET
+    )
+    assert np.median(light_to_dark.time_us) == pytest.approx(np.e * np.median(film.time_us), rel=0.15)
+
+
+def test_a_fast_photoreceptor_is_none() -> None:
+    images = np.random.default_rng(0).random((2, 8, 8))
+    film = camera.record(images, motion="saccades")
+    assert np.array_equal(film.time_us, camera.record(images, motion="saccades", cutoff=1e12).time_us)
+    slow = camera.record(images, motion="saccades", cutoff=5.0)
+    assert len(slow.index) < 0.9 * len(film.index)
+
+
+def test_polarities_have_their_own_thresholds_and_noise() -> None:
+    there_and_back = ramp([0.0, 3.0, 0.0])
+    film = camera.record(there_and_back, interval=100.0, threshold=(0.3, 0.1), refractory=0.0, **QUIET)
+    assert (film.index == 0).sum() in (9, 10) and (film.index == 1).sum() in (29, 30)
+    still = np.full((4, 2, 20, 20), 0.5)
+    noise = camera.record(still, interval=2000.0, mismatch=0.0, leak=0.0, noise=(1.0, 3.0))
+    rates = np.bincount(noise.index // 400, minlength=2) / (4 * 400 * 2.0)
+    assert np.abs(rates - [1, 3]).max() < 0.2
+
+
+def test_a_path_of_one_s_own_moves_the_image() -> None:
+    images = np.random.default_rng(0).random((2, 8, 8))
+    film = camera.record(images, motion=camera.saccades(2.0), seed=1)
+    assert np.array_equal(film.time_us, camera.record(images, motion="saccades", seed=1).time_us)
+    step = np.zeros((1, 9, 9))
+    step[:, :, :4] = 1.0
+    right = camera.record(step, motion=np.array([[0.0, 0.0], [3.0, 0.0]]), interval=50.0, **QUIET)
+    assert set(right.index.tolist()) <= set(range(81, 162)) and set(right.index % 9) == {4, 5, 6}
+    assert right.duration == 50_000
+
+
+def test_parts_of_a_set_are_numbered_on() -> None:
+    images = np.random.default_rng(0).random((5, 8, 8))
+    film = camera.record(images, motion="saccades", seed=3)
+    part = camera.record(images[2:], motion="saccades", seed=3, first=2)
+    assert np.array_equal(part.time_us, film.time_us[film.indptr[2] :])
+
+
 def test_a_still_scene_makes_only_leak_and_noise() -> None:
     still = np.full((4, 2, 20, 20), 0.5)
     seconds = 4 * 400 * 2.0
@@ -129,7 +178,13 @@ def test_digits_are_split_by_writer(digits: Any) -> None:
             "images: number 1 contains .* below 0",
         ),
         (np.full((2, 8, 8), "a"), {"motion": "saccades"}, "images: expected numbers"),
-        (np.zeros((2, 8, 8)), {"motion": "circle"}, "motion: expected 'saccades' or None"),
+        (np.zeros((2, 8, 8)), {"motion": "circle"}, "motion: expected 'saccades', a path or None"),
+        (np.zeros((2, 8, 8)), {"motion": np.zeros((1, 2))}, r"motion: expected a path of at least 2 places .*\(1, 2\)"),
+        (np.zeros((2, 8, 8)), {"motion": np.full((3, 2), np.nan)}, "motion: expected a path"),
+        (np.zeros((2, 8, 8)), {"motion": "saccades", "threshold": (0.1, 0.2, 0.3)}, "threshold: expected a number, or"),
+        (np.zeros((2, 8, 8)), {"motion": "saccades", "threshold": (0.1, 0.0)}, "threshold: expected a number of at"),
+        (np.zeros((2, 8, 8)), {"motion": "saccades", "noise": (0.1, -1.0)}, "noise: expected a number of at least 0"),
+        (np.zeros((2, 8, 8)), {"motion": "saccades", "cutoff": 0.0}, "cutoff: expected a frequency"),
         (np.zeros((2, 8, 8)), {"motion": "saccades", "interval": 0.0}, "interval: expected"),
         (np.zeros((2, 8, 8)), {"motion": "saccades", "threshold": 0.0}, "threshold: expected"),
         (np.zeros((2, 8, 8)), {"motion": "saccades", "noise": -1.0}, "noise: expected"),
