@@ -119,8 +119,8 @@ def test_a_recording_is_augmented_alike_in_any_batch() -> None:
 
 def test_a_store_hands_everything_to_its_loader() -> None:
     store, change = random_store(), Augment(shift=1)
-    given = (4, 2.0, 7, True, 5, change, True, True, "cpu")
-    assert vars(store.loader(*given)) == vars(Loader(store, *given))
+    more = {"shuffle": True, "seed": 5, "augment": change, "binary": True, "drop_last": True, "device": "cpu"}
+    assert vars(store.loader(4, 2.0, 7, **more)) == vars(Loader(store, 4, 2.0, 7, **more))
 
 
 @pytest.mark.parametrize("augment", [None, Augment(drop=0.1)])
