@@ -263,7 +263,7 @@ def test_datasets(
     [
         ([], 2, ""),
         (["fly"], 2, "train"),
-        (["train", "mnist"], 2, "digits, folder, nmnist"),
+        (["train", "mnist"], 2, "digits, folder, mnist-saccades, nmnist"),
         (["train", "nmnist"], 2, "--root"),
         (["train", "folder"], 2, "--root"),
         (["train", "folder", "--root", "/nowhere/at/all"], 1, "/nowhere/at/all"),

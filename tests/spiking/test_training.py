@@ -121,7 +121,7 @@ def test_validation_holds_out_whole_speakers(store: EventStore, monkeypatch: pyt
 
 def test_validation_recordings_of_the_data_set_s_own(store: EventStore, monkeypatch: pytest.MonkeyPatch) -> None:
     parts = {"train": store.select(range(12)), "valid": store.select(range(12, 16)), "test": store.select([17, 18])}
-    monkeypatch.setattr("spiking.training.data.load", lambda _, split, root: parts[split])
+    monkeypatch.setattr("spiking.training.data.load", lambda _, split, **__: parts[split])
     monkeypatch.setattr("spiking.training.data.splits", lambda *_: tuple(parts))
     data, half, none = EventData("mine"), EventData("mine", valid=0.5), EventData("mine", valid=0)
     for made in (data, half, none):
