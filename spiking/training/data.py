@@ -44,7 +44,7 @@ class EventData(pl.LightningDataModule):
         super().__init__()
         if name == "folder" and root is None:
             raise ValueError("root: folder needs the folder of your recordings, one sub-folder a class, got None")
-        if not (0 <= valid < 1 or valid == int(valid) >= 1):
+        if not (0 <= valid < 1 or (valid >= 1 and float(valid).is_integer())):
             raise ValueError(f"valid: expected a share from 0 to below 1, or a whole number, got {valid}")
         self.source = f"folder:{root}" if name == "folder" else name
         self.root = None if name == "folder" else root
