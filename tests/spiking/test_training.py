@@ -109,7 +109,7 @@ def test_one_class_is_nothing_to_learn(monkeypatch: pytest.MonkeyPatch) -> None:
         ("SpikingMLP", {"tau_men": 3.0}, "tau_men"),
         ("SpikingMLP", {"hidden": 5}, "hidden"),
         ("SpikingMLP", {"sizes": 5}, "options: SpikingMLP: "),
-        ("SpikingConvNet", {"sensor": [8, 8, 2], "chanels": [3]}, "options: SpikingConvNet: LIF: unexpected argument chanels"),
+        ("SpikingConvNet", {"sensor": [8, 8, 2], "chanels": [3]}, "LIF: unexpected argument chanels"),
     ],
 )
 def test_build_names_what_is_wrong(name: str, options: dict[str, object], said: str, store: EventStore) -> None:
