@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -47,7 +47,10 @@ def build_network(name: str, options: Mapping[str, Any], store: EventStore, dt: 
     known = inspect.signature(kind).parameters
     given = dict(options)
     if "sizes" in known and "sizes" not in given:
-        given["sizes"] = [store.channels, *given.pop("hidden", [128]), len(store.classes)]
+        hidden = given.pop("hidden", [128])
+        if not isinstance(hidden, Sequence) or isinstance(hidden, str):
+            raise ValueError(f"options: hidden: expected a list of layer sizes, such as [128], got {hidden!r}")
+        given["sizes"] = [store.channels, *hidden, len(store.classes)]
     facts = {"sensor": store.sensor, "inputs": store.channels, "classes": len(store.classes), "dt": dt}
     for fact, value in facts.items():
         if fact in known:

@@ -56,7 +56,7 @@ class EventData(pl.LightningDataModule):
         super().__init__()
         if name == "folder" and root is None:
             raise ValueError("root: folder needs the folder of your recordings, one sub-folder a class, got None")
-        if valid is not None and not (0 <= valid < 1 or valid == int(valid) >= 1):
+        if valid is not None and not (0 <= valid < 1 or (valid >= 1 and float(valid).is_integer())):
             raise ValueError(f"valid: expected a share from 0 to below 1, or a whole number, got {valid}")
         if fold is not None and valid_by is None:
             raise ValueError("fold: needs valid_by, the column whose values are held out one by one")

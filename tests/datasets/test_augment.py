@@ -47,7 +47,9 @@ def test_events_stay_inside(
     left = np.concatenate([np.arange(a, b) for a, b in zip(out.start, out.stop, strict=True)])
     assert ((out.index[left] >= 0) & (out.index[left] < 40)).all()
     assert ((out.time[left] >= 0) & (out.time[left] < 100_000)).all()
-    out.bin(5.0)._check()
+    binned = out.bin(5.0)
+    binned._check()
+    assert binned.sensor == (5, 4, 2)
 
 
 def test_nothing_asked_changes_nothing() -> None:
@@ -67,7 +69,7 @@ def test_shift_moves_within_its_reach_and_keeps_polarity() -> None:
 def test_shift_moves_channels_where_there_is_no_sensor() -> None:
     store = EventStore.from_arrays([350] * 100, [5] * 100, np.arange(101), [0] * 100, channels=700)
     out = Augment(shift=3)(Recordings.of(store), 0, 0)
-    assert set(out.index) == {347, 348, 349, 350, 351, 352, 353}
+    assert set(out.index) == {347, 348, 349, 350, 351, 352, 353} and (out.stop - out.start == 1).all()
 
 
 def test_rotation_keeps_the_distance_to_the_middle() -> None:
@@ -82,6 +84,35 @@ def test_scale_and_shear_move_along_their_axes() -> None:
     assert x.min() == 24 and x.max() == 28 and set(y) == {16}
     x, y, _, _ = events(Augment(shear=0.5)(Recordings.of(dots()), 0, 0))
     assert set(y) == {9} and x.min() < 14 and x.max() > 18
+
+
+def test_turning_and_slanting_keep_areas_and_the_middle() -> None:
+    """The images of the middle and of two points beside it give the matrix; scale = 0, so its determinant is 1."""
+    n, size, reach = 100, 201, 90
+    points = np.array([[100, 100], [100 + reach, 100], [100, 100 + reach]])
+    index = np.tile(points @ [1, size], n)
+    store = EventStore.from_arrays(
+        index, np.tile([1, 2, 3], n), np.arange(n + 1) * 3, np.zeros(n, int), sensor=(size, size, 1), duration=9
+    )
+    out = Augment(rotate=180, shear=0.3)(Recordings.of(store), 0, 0)
+    whole = out.stop - out.start == 3
+    assert whole.sum() > 10  # others may have lost points over the edge
+    at = out.index.reshape(n, 3)[whole]
+    x, y = at % size, at // size
+    assert (x[:, 0] == 100).all() and (y[:, 0] == 100).all()
+    u, v = (x - 100)[:, 1:] / reach, (y - 100)[:, 1:] / reach
+    assert np.abs(u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0] - 1).max() < 0.03
+    assert u[:, 0].min() < -0.8 and u[:, 0].max() > 0.8 and np.abs(v[:, 0]).max() > 0.8
+
+
+def test_what_is_given_stays_as_it_is() -> None:
+    """Also where the arrays have the very types that augmentation works on."""
+    late = 1 << 31
+    store = EventStore.from_arrays([40_000] * 50, np.arange(50) + late, [0, 50], [0], duration=late + 99)
+    index, time, _ = store.arrays()
+    assert index.dtype == np.int32 and time.dtype == np.int64
+    Augment(shift=5, jitter=1.0, drop=0.5)(Recordings.of(store), 0, 0)
+    assert (index == 40_000).all() and (time == np.arange(50) + late).all()
 
 
 def test_drop_jitter_and_warp_have_their_strength() -> None:
@@ -114,6 +145,9 @@ def test_seed_epoch_and_recording_decide() -> None:
         ({"shift": 1.5}, "shift: expected whole pixels"),
         ({"drop": 1.0}, "drop: expected less than 1"),
         ({"scale": float("nan")}, "scale: expected a number"),
+        ({"scale": 1.0}, "scale: expected less than 1"),
+        ({"shift": True}, "shift: expected a number of at least 0, got True"),
+        ({"jitter": float("inf")}, "jitter: expected a number"),
         ({"jitter": "much"}, "jitter: expected a number"),
         ({"time_warp": 2}, "time_warp: expected less than 1"),
     ],
@@ -123,6 +157,7 @@ def test_bad_strengths_are_named(arguments: dict[str, Any], message: str) -> Non
         Augment(**arguments)
 
 
-def test_turning_needs_a_sensor() -> None:
+@pytest.mark.parametrize("change", [Augment(rotate=5), Augment(scale=0.1), Augment(shear=0.1)])
+def test_turning_needs_a_sensor(change: Augment) -> None:
     with pytest.raises(ValueError, match="these need recordings with a sensor"):
-        Augment(rotate=5)(Recordings.of(random_store()), 0, 0)
+        change(Recordings.of(random_store()), 0, 0)

@@ -7,18 +7,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from spiking.datasets import camera
+from spiking.datasets import camera, pixel
 
 QUIET: dict[str, Any] = {"mismatch": 0.0, "leak": 0.0, "noise": 0.0}
 
 
-def ramp(levels: list[float]) -> Any:
-    """A video of one pixel whose log(I + 0.1) takes these values."""
-    return (np.exp(np.array(levels)) - 0.1).reshape(1, -1, 1, 1)
+def ramp(levels: list[float], dark: float = 0.1) -> Any:
+    """A video of one pixel whose log(I + dark) takes these values."""
+    return (np.exp(np.array(levels)) - dark).reshape(1, -1, 1, 1)
 
 
-def test_crossings_lie_where_the_ramp_meets_the_thresholds() -> None:
-    film = camera.record(ramp([0.0, 1.0]), interval=100.0, threshold=0.2, refractory=0.0, **QUIET)
+@pytest.mark.parametrize("dark", [0.1, 0.9])
+def test_crossings_lie_where_the_ramp_meets_the_thresholds(dark: float) -> None:
+    film = camera.record(ramp([0.0, 1.0], dark), interval=100.0, threshold=0.2, dark=dark, refractory=0.0, **QUIET)
     gaps = np.diff(film.time_us)
     assert len(film.index) in (4, 5) and (film.index == 1).all()
     # the log rises by 0.2 every 20 ms, the memory begins within half a threshold of the first level
@@ -95,6 +96,37 @@ def test_parts_of_a_set_are_numbered_on() -> None:
     assert np.array_equal(part.time_us, film.time_us[film.indptr[2] :])
 
 
+def test_noise_keeps_the_refractory_time() -> None:
+    still = np.full((1, 2, 1, 1), 0.5)
+    film = camera.record(still, interval=1000.0, refractory=3.0, mismatch=0.0, leak=0.0, noise=2000.0)
+    gaps = np.diff(film.time_us)
+    assert len(gaps) > 200 and gaps.min() >= 2999 and gaps.mean() < 4000
+
+
+def test_events_lie_within_a_duration_of_whole_microseconds() -> None:
+    """The last frame is 0.4 us later."""
+    still = np.full((1, 2, 30, 30), 0.5)
+    film = camera.record(still, interval=1.0004, refractory=0.0, mismatch=0.0, leak=0.0, noise=1e6)
+    assert film.duration == 1000 and len(film.time_us) > 800_000 and film.time_us.max() == 999
+
+
+def test_light_is_interpolated_and_goes_on_beyond_the_edge() -> None:
+    image = np.array([[0.0, 1.0], [2.0, 7.0]], np.float32)
+    for y, x, light in ((0, 0.25, 0.25), (0.5, 0, 1.0), (0.5, 0.5, 2.5), (1, 1, 7.0), (-3, 0.5, 0.5), (9, 9, 7.0)):
+        assert pixel._intensity(image, float(y), float(x)) == light
+
+
+def test_a_bright_dot_is_seen_wherever_the_path_takes_it() -> None:
+    images = np.zeros((1, 15, 15))
+    images[0, 7, 7] = 1.0
+    film = camera.record(images, motion="saccades", refractory=0.0, **QUIET)
+    x, y = film.index % 15, film.index // 15 % 15
+    assert (x.min(), x.max(), y.min(), y.max()) == (7 - 3, 7 + 3, 7 - 2, 7 + 2)
+    brighter = film.index >= 225
+    early, late = (x[brighter & (film.time_us // 100_000 == leg)] for leg in (0, 1))
+    assert early.mean() < 7 < late.mean()  # the image moves along the path, to the right
+
+
 def test_a_still_scene_makes_only_leak_and_noise() -> None:
     still = np.full((4, 2, 20, 20), 0.5)
     seconds = 4 * 400 * 2.0
@@ -103,6 +135,9 @@ def test_a_still_scene_makes_only_leak_and_noise() -> None:
     assert abs(len(noise.index) / seconds - 5) < 0.3 and abs((noise.index >= 400).mean() - 0.5) < 0.03
     leak = camera.record(still, interval=2000.0, mismatch=0.0, leak=3.0, noise=0.0)
     assert abs(len(leak.index) / seconds - 3) < 0.3 and (leak.index >= 400).all()
+    # a pixel's leak is in units of its own threshold
+    uneven = camera.record(still[:1], interval=2000.0, mismatch=0.3, leak=3.0, noise=0.0)
+    assert set(np.bincount(uneven.index - 400, minlength=400)) <= {2, 3, 4, 5, 6, 7, 8}
 
 
 def test_mismatch_spreads_thresholds() -> None:
@@ -111,6 +146,8 @@ def test_mismatch_spreads_thresholds() -> None:
     uneven = camera.record(video, interval=100.0, mismatch=0.2, leak=0.0, noise=0.0)
     spread = [np.bincount(film.index - 900, minlength=900).std() for film in (even, uneven)]
     assert spread[1] > 2 * spread[0]
+    wild = camera.record(video, interval=100.0, mismatch=5.0, leak=0.0, noise=0.0, refractory=0.0)
+    assert 50 <= np.bincount(wild.index - 900).max() <= 3.0 / (0.2 * 0.28) + 1  # no threshold falls below a fifth
 
 
 def test_recordings_depend_on_seed_and_number_only() -> None:
@@ -121,14 +158,21 @@ def test_recordings_depend_on_seed_and_number_only() -> None:
     assert np.array_equal(part.time_us, film.time_us[: film.indptr[66]])
     other = camera.record(images, motion="saccades", seed=4)
     assert not np.array_equal(other.indptr, film.indptr)
-    twins = camera.record(np.repeat(images[:1], 2, 0), motion="saccades")
-    assert np.diff(twins.indptr).tolist()[0] != np.diff(twins.indptr).tolist()[1] or len(set(twins.time_us)) > 1
+    twins = camera.record(np.repeat(images[:1], 2, 0), motion="saccades", **QUIET)
+    first, second = np.split(twins.time_us, twins.indptr[1:-1])
+    assert first.tolist() != second.tolist()
 
 
 def test_more_events_than_room_are_kept() -> None:
     video = ramp([0.0, 6.0, 0.0, 6.0, 0.0])
     film = camera.record(video, interval=1000.0, threshold=0.05, refractory=0.0, **QUIET)
     assert len(film.index) >= 470
+    # one busy recording does not change the others
+    videos = np.concatenate([ramp([0.0, 0.1, 0.0, 0.1, 0.0])] * 2 + [video])
+    busy = camera.record(videos, interval=1000.0, threshold=0.05)
+    calm = camera.record(videos[:2], interval=1000.0, threshold=0.05)
+    assert 0 < len(calm.index) <= 16 and len(busy.index) > 100
+    assert np.array_equal(busy.time_us[: busy.indptr[2]], calm.time_us)
 
 
 def test_bytes_are_read_as_intensities() -> None:
@@ -140,7 +184,7 @@ def test_bytes_are_read_as_intensities() -> None:
 def test_saccades_return_to_where_they_began() -> None:
     path = camera.saccades(1.0, width=6.0, height=4.0)
     assert path.shape == (301, 2) and np.allclose(path[0], path[-1])
-    assert np.allclose(np.ptp(path, axis=0), [6, 4])
+    assert np.allclose(path.min(0), [-3, -2]) and np.allclose(path.max(0), [3, 2])
     speed = np.hypot(*np.diff(path, axis=0).T).reshape(3, 100)
     assert (speed[:, 45:55].min(1) > 5 * speed[:, :5].max(1)).all()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -51,6 +52,16 @@ def test_energy_is_that_of_the_impulse_response(layer: Layer) -> None:
     torch.testing.assert_close(energy, membrane.square().sum((0, 1)).detach(), rtol=1e-6, atol=0)
 
 
+@pytest.mark.parametrize(("tau", "dt"), [(1000.0, 0.1), (20.0, 1.0), (2.0, 5.0)])
+def test_energy_is_the_formula_of_the_docstring(tau: float, dt: float) -> None:
+    a, c = math.exp(-dt / tau), math.exp(-dt / 5.0)
+    energy = (1 - a) ** 2 / (1 - a**2)
+    lif, cuba = LIF(1, 1, tau_mem=tau).double(), CubaLIF(1, 1, tau_mem=tau, tau_syn=5.0).double()
+    assert filter_energy(lif, dt).item() == pytest.approx(energy, rel=1e-4)
+    synaptic = (1 - a) ** 2 * (1 + a * c) / ((1 - a * c) * (1 - a**2) * (1 - c**2))
+    assert filter_energy(cuba, dt).item() == pytest.approx(synaptic, rel=1e-4)
+
+
 @pytest.mark.parametrize("kind", [LIF, CubaLIF])
 @pytest.mark.parametrize(("rate", "dt"), [(20.0, 1.0), (5.0, 10.0)])
 def test_membrane_fluctuates_as_asked(kind: type[Layer], rate: float, dt: float) -> None:
@@ -75,6 +86,44 @@ def test_recurrent_input_gets_its_share() -> None:
     assert abs(layer.recurrent.std().item() / (0.6 * own * (200 * 20 / (500 * 40)) ** 0.5) - 1) < 0.02
 
 
+def test_recurrent_input_has_the_rate_of_the_input_unless_told() -> None:
+    first, second = (
+        fluctuation_driven_(LIF(20, 30, recurrent=True), 5.0, 1.0, generator=torch.Generator().manual_seed(1), **more)
+        for more in ({}, {"recurrent_rate": 5.0})
+    )
+    assert torch.equal(first.recurrent, second.recurrent)
+
+
+def test_biases_begin_at_zero_and_a_norm_at_the_scale_of_the_input() -> None:
+    layer = LIF(20, 30, bias=True, norm="batch", recurrent=True, dt=1.0)
+    for bias in (layer.bias, layer.norm.bias):
+        torch.nn.init.ones_(bias)
+    fluctuation_driven_(layer, 10.0, dt=4.0, recurrent_share=0.36)
+    assert not layer.bias.any() and not layer.norm.bias.any()
+    # one input of variance 1 in every step, and the step is the one given
+    torch.testing.assert_close(layer.norm.weight.detach(), 0.8 * weight_std(layer, 1, 250.0, 4.0).float())
+
+
+def test_layers_are_drawn_for_their_own_step() -> None:
+    for dt, step in ((None, 2.0), (8.0, 8.0)):
+        layer = LIF(500, 400, dt=dt)
+        assert layer.weight.std().item() == pytest.approx(weight_std(layer, 500, 10.0, step)[0].item(), rel=0.02)
+
+
+def test_layers_can_be_planned_on_no_device() -> None:
+    layer = LIF(20, 30, recurrent=True, bias=True, device="meta")
+    assert all(parameter.is_meta for parameter in layer.parameters())
+
+
+def test_poisson_counts() -> None:
+    x = poisson(500.0, 4.0, 50, 20, 30, torch.Generator().manual_seed(3))
+    dense = x.to_dense()
+    assert x.dt == 4.0 and dense.mean().item() == pytest.approx(2.0, rel=0.03)
+    assert dense.var().item() == pytest.approx(2.0, rel=0.05)  # as large as the mean
+    again = poisson(500.0, 4.0, 50, 20, 30, torch.Generator().manual_seed(3))
+    assert torch.equal(again.to_dense(), dense)
+
+
 def test_unstable_adaptation_counts_without_it() -> None:
     layer = AdLIF(4, 2, a=torch.tensor([-1.0, 0.5]), tau_mem=20.0, tau_adapt=100.0)
     energy = filter_energy(layer, 1.0)
@@ -83,11 +132,15 @@ def test_unstable_adaptation_counts_without_it() -> None:
     assert energy[1] < plain[1] and torch.isfinite(energy).all()
 
 
-def test_same_generator_same_weights() -> None:
-    layers = [
-        fluctuation_driven_(LIF(5, 4), 10.0, 1.0, generator=torch.Generator().manual_seed(3)) for _ in range(2)
-    ]
-    assert torch.equal(layers[0].weight, layers[1].weight)
+@pytest.mark.parametrize("orthogonal", [False, True])
+def test_same_generator_same_weights(orthogonal: bool) -> None:
+    first, second = (
+        fluctuation_driven_(
+            LIF(5, 4, recurrent=True), 10.0, 1.0, orthogonal=orthogonal, generator=torch.Generator().manual_seed(3)
+        )
+        for _ in range(2)
+    )
+    assert torch.equal(first.weight, second.weight) and torch.equal(first.recurrent, second.recurrent)
 
 
 def correlated(rate: float, dt: float) -> Events:
@@ -135,6 +188,8 @@ def test_no_layer_starts_silent_or_saturated(make: Any, data: str, digits: Event
     [
         (lambda: fluctuation_driven_(LIF(3, 2), 10.0), "dt: expected the step in ms"),
         (lambda: fluctuation_driven_(LIF(3, 2), 0.0, 1.0), "rate: expected a finite number above 0"),
+        (lambda: fluctuation_driven_(LIF(3, 2), float("inf"), 1.0), "rate: expected a finite number above 0"),
+        (lambda: fluctuation_driven_(LIF(3, 2), 5.0, 0.0), "dt: expected a finite number above 0"),
         (lambda: fluctuation_driven_(LIF(3, 2), 5.0, 1.0, xi=-1.0), "xi: expected a finite number above 0"),
         (lambda: fluctuation_driven_(LIF(3, 2), 5.0, 1.0, recurrent_share=1.0), "recurrent_share: expected 0 or more"),
         (lambda: SpikingMLP([3, 2, 2]).init_(10.0), "dt: expected the step in ms"),

@@ -153,6 +153,18 @@ def test_events_dense_and_lengths_agree(kind: type[Layer], norm: str | None) -> 
     events, _ = layer(x, events=True)
     assert isinstance(events, Events) and events.dt == 2.0 and torch.equal(events.lengths, x.lengths)
     assert torch.equal(events.to_dense(), spikes.detach())
+    (events, trace), after = layer(x, events=True, trace=True)
+    assert torch.equal(events.to_dense(), spikes.detach()) and torch.equal(trace, membrane.detach())
+    assert not trace.requires_grad and not after.membrane.requires_grad
+
+
+@pytest.mark.parametrize("norm", [None, "batch"])
+def test_a_layer_is_its_currents_and_its_neurons(norm: str | None) -> None:
+    layer = LIF(IN, N, norm=norm, dt=2.0, bias=True)
+    x, lengths = poisson(80.0, 2.0, T, B, IN).to_dense(), torch.tensor([T, 20, 0])
+    whole, _ = layer(x, lengths=lengths)
+    apart, _ = layer.fire(layer.current(x, lengths), lengths=lengths)
+    assert torch.equal(whole, apart) and whole.sum() > 0
 
 
 def test_neurons_without_synapses_take_currents() -> None:
@@ -243,7 +255,9 @@ def test_copies_pickles_and_state_dicts(name: str) -> None:
     for twin in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer)), other):
         assert torch.equal(twin(x)[0], expected)
         assert torch.equal(twin.tau_mem, layer.tau_mem)
-    assert f"{type(layer).__name__}({IN}, {N}, tau_mem=" in repr(layer) and "dt=2 ms" in repr(layer)
+    assert f"{type(layer).__name__}({IN}, {N}, tau_mem=" in repr(layer)
+    assert "dt=2 ms, bias=True, learn=('tau_mem',)" in repr(layer)
+    assert ("reset='zero'" in repr(layer)) == (name == "seadlif") and "decay=" not in repr(layer)
 
 
 def test_moves_and_casts() -> None:
@@ -261,6 +275,7 @@ def test_detach_cuts_the_gradient() -> None:
     cut = spiking.detach({"a": (state, None), "b": [state]})
     assert isinstance(cut["a"][0], LIFState) and not cut["b"][0].membrane.requires_grad
     assert torch.equal(detach(state).membrane, state.membrane.detach())
+    assert detach(state).membrane.data_ptr() == state.membrane.data_ptr()  # cut, not copied
     with pytest.raises(TypeError, match="state: expected tensors"):
         detach((3,))
 
@@ -277,6 +292,17 @@ def test_batch_norm_ignores_what_lies_outside() -> None:
     torch.testing.assert_close(norm.running_mean, plain.running_mean)
     assert torch.isfinite(norm(x[:, 2:], torch.tensor([0]))).all()
     torch.testing.assert_close(norm(x[:, :1]).view(T, N), plain(x[:, 0]))
+    assert not norm(x[:, :2], torch.tensor([T - 1, T]))[T - 1, 0].any()
+
+
+def test_batch_norm_of_one_row_uses_what_it_has_seen() -> None:
+    norm = BatchNorm(N)
+    norm(torch.randn(T, B, N) * 3 + 1)
+    seen = copy.deepcopy(norm.state_dict())
+    row = torch.randn(1, 1, N)
+    out = norm(row)
+    torch.testing.assert_close(out, (row - norm.running_mean) / (norm.running_var + norm.eps).sqrt())
+    assert all(torch.equal(seen[name], value) for name, value in norm.state_dict().items())
 
 
 @pytest.mark.parametrize("kind", [*CLASSES, LI])
@@ -296,8 +322,12 @@ def test_empty_batches(kind: type[Layer]) -> None:
         (lambda: LIF(3, 2, learn=("tau_syn",)), "learn: expected names among tau_mem, threshold"),
         (lambda: LIF(3, 2, ranges={"beta": (0.0, 1.0)}), "ranges: expected names among"),
         (lambda: LIF(3, 2, learn=("tau_mem",), ranges={"tau_mem": (5.0, 2.0)}), "ranges: expected tau_mem="),
+        (lambda: LIF(3, 2, learn=("tau_mem",), ranges={"tau_mem": (0.0, 2.0)}), "ranges: expected tau_mem="),
         (lambda: LIF(3, 2, tau_mem=(5.0, 2.0)), r"tau_mem: expected \(low, high\)"),
+        (lambda: LIF(3, 2, tau_mem=(2.0, 5.0, 7.0)), r"tau_mem: expected \(low, high\)"),
+        (lambda: LIF(3, 2, tau_mem=(-5.0, 2.0)), "tau_mem: expected finite numbers above 0"),
         (lambda: LIF(3, 2, tau_mem=torch.ones(3)), r"tau_mem: expected a number or \(2,\), got \(3,\)"),
+        (lambda: LIF(3, 2, tau_mem=torch.ones(2, 1)), r"tau_mem: expected a number or \(2,\), got \(2, 1\)"),
         (lambda: LIF(3, 2, tau_mem=float("nan")), "tau_mem: expected finite numbers above 0"),
         (lambda: LIF(3, 2, tau_mem=2000.0, learn=("tau_mem",)), "tau_mem: expected 1 to 1000 ms"),
         (lambda: LIF(3, 2, dt=0.0), "dt: expected a step above 0 ms, got 0"),
@@ -306,7 +336,12 @@ def test_empty_batches(kind: type[Layer]) -> None:
         (lambda: LIF(3, 2, surrogate="relu"), "surrogate: expected one of"),
         (lambda: LIF(3, 2, decay="euler"), "dt: decay='euler' needs the step"),
         (lambda: LIF(3, 2, decay="euler", dt=5.0, tau_mem=2.0), "tau_mem: decay='euler' needs at least one step"),
+        (
+            lambda: LIF(3, 2, decay="euler", dt=5.0, learn=("tau_mem",)),
+            "tau_mem: decay='euler' needs at least one step of 5.0 ms, got 1.0 ms",
+        ),
         (lambda: SEAdLIF(3, 2, coupling="exact"), "coupling: expected symplectic or euler"),
+        (lambda: Layer(3, 2, {"tau_mem": 5.0}), "values: Layer declares no parameter, got 'tau_mem'"),
     ],
 )
 def test_bad_arguments(make: Any, message: str) -> None:

@@ -5,19 +5,23 @@ from __future__ import annotations
 import copy
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from spiking.datasets import EventStore, Loader
+from spiking import plots
+from spiking.datasets import Augment, EventStore, Loader
 from spiking.datasets.errors import DataError
 from spiking.networks import SpikingConvNet, SpikingMLP
 from spiking.training import Classifier, EventData, RateBounds, controls, measure
 from spiking.training.build import build_network
 from spiking.training.callbacks import write_rows
-from spiking.training.report import combine, write_metrics
+from spiking.training.measure import Measurement
+from spiking.training.report import combine, draw, numbers, write_metrics
 from spiking.training.run import check_trainer, summary
 
 
@@ -43,6 +47,18 @@ def test_bounds_by_hand() -> None:
     assert bounds([spikes[:, 1:]], lengths[1:], 10.0).tolist() == pytest.approx(found[1:].tolist())
 
 
+def test_bounds_of_a_recording_without_steps_and_of_images() -> None:
+    bounds = RateBounds(lower=5, lower_strength=1.0)
+    assert bounds([torch.zeros(3, 1, 2)], torch.tensor([0]), 10.0).tolist() == [1.0]
+    spikes = torch.zeros(10, 2, 3, 4, 5)
+    spikes[:, 1] = 1
+    assert bounds([spikes], torch.tensor([10, 10]), 10.0).tolist() == [1.0, 0.0]
+
+
+def test_either_bound_is_active() -> None:
+    assert RateBounds(lower_strength=1.0).active and RateBounds(upper_strength=1.0).active and not RateBounds().active
+
+
 def test_bounds_push_silent_neurons_up() -> None:
     spikes = torch.zeros(10, 1, 3, requires_grad=True)
     RateBounds(lower=5, lower_strength=1.0)([spikes], torch.tensor([10]), 10.0).sum().backward()
@@ -50,7 +66,12 @@ def test_bounds_push_silent_neurons_up() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "name"), [({"lower_strength": -1.0}, "lower_strength"), ({"upper": 0.0, "upper_strength": 1.0}, "upper")]
+    ("wrong", "name"),
+    [
+        ({"lower_strength": -1.0}, "lower_strength"),
+        ({"lower": -1.0}, "lower"),
+        ({"upper": 0.0, "upper_strength": 1.0}, "upper"),
+    ],
 )
 def test_bounds_name_what_is_wrong(wrong: dict[str, float], name: str) -> None:
     with pytest.raises(ValueError, match=f"^{name}:"):
@@ -61,6 +82,8 @@ def test_the_data_fill_in_sizes(store: EventStore) -> None:
     net = build_network("SpikingMLP", {"hidden": [5, 6]}, store, dt=5.0)
     assert isinstance(net, SpikingMLP) and net.dt == 5.0
     assert [tuple(layer.weight.shape) for layer in [*net.layers, net.readout]] == [(4, 5), (5, 6), (6, 2)]
+    assert build_network("SpikingMLP", {"dt": 2.0}, store, dt=5.0).dt == 2.0
+    assert build_network("SpikingMLP", {}, store, dt=5.0).layers[0].out_features == 128
     seen = EventStore.from_arrays([0, 1], [0, 1], [0, 1, 2], [0, 1], sensor=(8, 8, 2))
     conv = build_network("spiking.networks.SpikingConvNet", {"channels": [3], "kernel": 3}, seen, dt=5.0)
     assert isinstance(conv, SpikingConvNet) and conv.sensor == (8, 8, 2)
@@ -100,6 +123,9 @@ def test_one_class_is_nothing_to_learn(monkeypatch: pytest.MonkeyPatch) -> None:
         ("SpikingConvNet", {}, "sensor"),
         ("SpikingMLP", {"neuron": "izhikevich"}, "izhikevich"),
         ("SpikingMLP", {"tau_men": 3.0}, "tau_men"),
+        ("SpikingMLP", {"hidden": 5}, "hidden"),
+        ("SpikingMLP", {"sizes": 5}, "options: SpikingMLP: "),
+        ("SpikingConvNet", {"sensor": [8, 8, 2], "chanels": [3]}, "LIF: unexpected argument chanels"),
     ],
 )
 def test_build_names_what_is_wrong(name: str, options: dict[str, object], said: str, store: EventStore) -> None:
@@ -109,7 +135,7 @@ def test_build_names_what_is_wrong(name: str, options: dict[str, object], said: 
 
 def test_validation_holds_out_whole_speakers(store: EventStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("spiking.training.data.load", lambda *_, **__: store)
-    data = EventData("mine", valid=2, valid_by="speaker")
+    data = EventData("mine", valid=2.0, valid_by="speaker")
     data.setup()
     assert data.valid is not None
     inside, outside = (set(part.metadata["speaker"].tolist()) for part in (data.train, data.valid))
@@ -149,6 +175,134 @@ def test_a_fold_holds_out_one_value(store: EventStore, monkeypatch: pytest.Monke
         alone.values(store.select(range(4)))
 
 
+def test_data_hand_everything_to_their_loaders(store: EventStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spiking.training.data.load", lambda *_, **__: store)
+    change = Augment(drop=0.1)
+    data = EventData("mine", batch_size=3, dt=2.0, steps=9, binary=True, valid=0.25, augment=change, seed=7)
+    data.setup()
+    assert data.valid is not None
+    wanted = Loader(data.train, 3, 2.0, 9, shuffle=True, seed=7, augment=change, binary=True)
+    assert vars(data.train_dataloader()) == vars(wanted)
+    assert vars(data.val_dataloader()) == vars(Loader(data.valid, 3, 2.0, 9, binary=True))
+    assert vars(data.whole_loader(store)) == vars(Loader(store, 3, 2.0, 9, binary=True, rank=0, world=1))
+
+
+def test_data_come_from_where_they_are_said_to_lie(store: EventStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def load(*name: str, **where: object) -> EventStore:
+        asked.append((*name, where))
+        return store if where["split"] == "train" else store.select([0])
+
+    monkeypatch.setattr("spiking.training.data.load", load)
+    data = EventData("nmnist", root="here", valid=0, skip_corrupt=True)
+    data.setup()
+    data.setup()
+    given = {"root": "here", "skip_corrupt": True}
+    assert asked == [("nmnist", {"split": split, **given}) for split in ("train", "test")]
+    assert data.train is store and len(data.test) == 1 and data.val_dataloader() == []
+    EventData("folder", root="here", valid=0).setup()
+    given = {"root": None, "skip_corrupt": False}
+    assert asked[2:] == [("folder:here", {"split": split, **given}) for split in ("train", "test")]
+
+
+@pytest.mark.parametrize("valid", [-0.1, 1.5, float("nan")])
+def test_what_is_held_out_is_a_share_or_a_number(valid: float) -> None:
+    with pytest.raises(ValueError, match="valid: expected a share from 0 to below 1, or a whole number"):
+        EventData("digits", valid=valid)
+
+
+def test_the_rate_is_that_of_what_is_trained_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    times, sizes = np.arange(30), [0, 1, 2, 3, 30]
+    uneven = EventStore.from_arrays(times * 0, times, sizes, [0, 1, 0, 1], duration=40_000, writer=[0, 0, 0, 1])
+    monkeypatch.setattr("spiking.training.data.load", lambda *_, **__: uneven)
+    data = EventData("mine", valid=1, valid_by="writer")
+    data.setup()
+    assert data.rate == data.train.rate != uneven.rate
+
+
+class FakeTrainer:
+    """What a classifier asks of Lightning's."""
+
+    world_size = 1
+    estimated_stepping_batches = 10
+
+
+def classifier(store: EventStore, **options: Any) -> Classifier:
+    """One with its network, outside of a run."""
+    data = EventData("mine", dt=5.0, valid=0)
+    data.whole = data.train = store
+    model = Classifier(**options)
+    model.build(data)
+    model._trainer = FakeTrainer()
+    return model
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "schedule", "scheduler"),
+    [("adamw", "AdamW", "one-cycle", "OneCycleLR"), ("adam", "Adam", "cosine", "CosineAnnealingLR"),
+     ("sgd", "SGD", "constant", None)],
+)
+def test_optimisers_and_schedules(
+    store: EventStore, name: Any, kind: str, schedule: Any, scheduler: str | None
+) -> None:
+    model = classifier(store, optimizer=name, schedule=schedule, lr=0.5, weight_decay=0.25, options={"norm": "batch"})
+    found = model.configure_optimizers()
+    optimizer = found["optimizer"] if scheduler else found
+    assert type(optimizer).__name__ == kind
+    assert scheduler is None or type(found["lr_scheduler"]["scheduler"]).__name__ == scheduler
+    assert scheduler is None or found["lr_scheduler"]["interval"] == "step"
+    rates = [] if scheduler is None else [optimizer.param_groups[0]["lr"]]
+    for _ in range(9 if scheduler else 0):
+        optimizer.step()
+        found["lr_scheduler"]["scheduler"].step()
+        rates.append(optimizer.param_groups[0]["lr"])
+    assert scheduler is None or (max(rates) == pytest.approx(0.5) and rates[-1] < 0.02)
+    decay = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    assert {decay[id(p)] for p in model.parameters() if p.ndim == 2} == {0.25}
+    assert {decay[id(p)] for p in model.parameters() if p.ndim == 1} == {0.0}
+    assert kind != "SGD" or all(group["momentum"] == 0.9 for group in optimizer.param_groups)
+
+
+def test_the_loss_is_smoothed_cross_entropy_and_bounds(store: EventStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    bounds = RateBounds(lower=40.0, lower_strength=3.0)
+    model = classifier(store, readout="last", label_smoothing=0.2, rates=bounds, options={"hidden": [7]})
+    said = {}
+    monkeypatch.setattr(model, "_log", lambda name, value, labels: said.update({name: float(value.detach())}))
+    events, labels = store.batch(range(20), dt=5.0, steps=9)
+    (membrane, spikes), _ = model.network(events, trace=True)
+    logits = membrane[7]  # recordings of 40 ms last 8 steps
+    wanted = torch.nn.functional.cross_entropy(logits, labels, label_smoothing=0.2)
+    wanted = (wanted + bounds(spikes, events.lengths, 5.0).mean()).detach()
+    assert float(model.training_step((events, labels), 0).detach()) == pytest.approx(float(wanted))
+    accuracy = float((logits.argmax(1) == labels).float().mean())
+    assert said == {"loss": pytest.approx(float(wanted)), "train_accuracy": pytest.approx(accuracy)}
+    model.validation_step((events, labels), 0)
+    assert said["valid_loss"] == pytest.approx(float(torch.nn.functional.cross_entropy(logits, labels).detach()))
+    assert said["valid_accuracy"] == pytest.approx(accuracy)
+    assert said["spikes_per_sample"] == pytest.approx(float(spikes[0].detach().sum()) / 20)
+
+
+def test_networks_are_drawn_for_the_recordings_unless_told(
+    store: EventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    monkeypatch.setattr(SpikingMLP, "init_", lambda self, **options: asked.append(options))
+    classifier(store)
+    classifier(store, initialise=False)
+    assert asked == [{"rate": store.rate, "dt": 5.0}]
+
+
+def test_controls_take_every_so_many_of_a_large_set(store: EventStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = import_module("spiking.training.controls")
+    seen = []
+    fit = module._logistic
+    monkeypatch.setattr(module, "MOST", 8)
+    monkeypatch.setattr(module, "_logistic", lambda train: seen.append(train.ids.tolist()) or fit(train))
+    controls(store, store)
+    assert seen == [[0, 3, 6, 9, 12, 15, 18]]
+
+
 def test_controls_see_what_they_should(store: EventStore) -> None:
     found = controls(store, store)
     assert found["control_counts_accuracy"] == 0.5  # the counts are all equal
@@ -157,16 +311,18 @@ def test_controls_see_what_they_should(store: EventStore) -> None:
 
 def test_measure_counts_spikes_and_rates(store: EventStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("spiking.training.data.load", lambda *_, **__: store)
-    data = EventData("mine", batch_size=8, dt=5.0, valid=0)
+    data = EventData("mine", batch_size=8, dt=5.0, steps=9, valid=0)
     data.setup()
-    model = Classifier(options={"hidden": [7]})
+    model = Classifier(options={"hidden": [7], "dropout": 0.5})
     model.build(data)
-    found = measure(model, data.whole_loader(store))
+    found = measure(model.train(), data.whole_loader(store))
     events, labels = store.batch(range(20), dt=5.0)
     with torch.no_grad():
         (membrane, spikes), _ = model.network(events, trace=True)
     assert found.labels.tolist() == labels.tolist()
     assert found.predictions.tolist() == membrane.amax(0).argmax(1).tolist()
+    assert found.loss == pytest.approx(float(torch.nn.functional.cross_entropy(membrane.amax(0), labels)))
+    assert found.accuracy == pytest.approx(float((membrane.amax(0).argmax(1) == labels).float().mean()))
     assert found.spikes == pytest.approx(float(spikes[0].sum()) / 20)
     assert found.synops == pytest.approx(7 * 10 + 2 * float(spikes[0].sum()) / 20)
     assert found.rates[0].sum() == pytest.approx(float(spikes[0].sum()) / (20 * 0.04))
@@ -187,6 +343,31 @@ def test_a_recording_of_no_steps_moves_nothing(name: str, readout: str) -> None:
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
+def measured(**more: Any) -> Measurement:
+    """Three recordings, the second of them named rightly."""
+    given = {"labels": torch.tensor([0, 1, 0]), "predictions": torch.tensor([1, 1, 1])}
+    rest = {"loss": 0.5, "spikes": 9.0, "synops": None, "rates": [torch.tensor([2.0, 4.0])]}
+    return Measurement(**{**given, **rest, **more})
+
+
+def test_a_measurement_in_numbers() -> None:
+    plain = {"test_accuracy": pytest.approx(1 / 3), "test_loss": 0.5, "spikes_per_sample": 9.0, "layer0_rate_hz": 3.0}
+    assert numbers(measured(), "test") == plain
+    assert numbers(measured(synops=7.0), "test") == {**plain, "synops_per_sample": 7.0}
+
+
+def test_the_raster_is_of_a_recording_named_rightly(
+    store: EventStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = []
+    raster = plots.raster
+    monkeypatch.setattr(plots, "raster", lambda events, *more: drawn.append(events) or raster(events, *more))
+    data = EventData("mine", dt=5.0, valid=0)
+    draw(tmp_path, classifier(store), data, store, measured())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["confusion.png", "raster.png", "rates.png"]
+    assert torch.equal(drawn[0].to_dense(), store.batch([1], dt=5.0)[0].to_dense())
+
+
 def test_seeds_combine() -> None:
     both = combine([{"a": 1.0, "b": 2.0}, {"a": 3.0}])
     assert both["a"] == 2.0 and both["seed0.b"] == 2.0 and "b" not in both
@@ -203,7 +384,8 @@ def test_files_are_whole_and_flat(tmp_path: Path) -> None:
 
 def test_the_summary_sets_controls_beside_the_network() -> None:
     text = summary({"test_accuracy": 0.9512, "control_counts_accuracy": 0.9, "control_bins_accuracy": 0.91})
-    assert all(number in text for number in ("95.1", "90.0", "91.0"))
+    assert all(number in text for number in ("95.1", "90.0", "91.0")) and "+-" not in text
+    assert "95.1 +- 1.2 %" in summary({"test_accuracy": 0.9512, "test_accuracy_ci95": 0.0123})
 
 
 SCRIPT = """
