@@ -94,8 +94,8 @@ def plan(images: Images, root: Path | None, cache: Path, progress: bool) -> Plan
     key = {"version": VERSION, "files": fingerprint(root, files)}
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
     scratch = cache / f".{images.name}-{digest}.parts"
-    # a byte of a file of labels is a recording of ROOM bytes; the parts lie beside the store until it is saved
-    size = 2 * ROOM * sum(len(idx.unpack(path)) for path in files[1::2])
+    # a byte of a file of labels is a recording of ROOM bytes; the parts, their spool and the store lie there at once
+    size = 3 * ROOM * sum(len(idx.unpack(path)) for path in files[1::2])
     return Plan(key, size, lambda: _build(images, root, scratch, progress), scratch=scratch)
 
 
