@@ -12,26 +12,15 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from lightning.pytorch import seed_everything
 
-from spiking.cli.config import parse
+from spiking.cli.config import parse, parser
 from spiking.cli.train import preset_file
-from spiking.datasets import Augment, EventStore, load
-from spiking.training import Classifier, EventData, run
+from spiking.datasets import EventStore, load
+from spiking.training import run
 from spiking.training.run import summary
-
-
-class Transfer(EventData):
-    """Simulated recordings to learn from, real ones to be tested on."""
-
-    def __init__(self, simulated: EventStore, real: EventStore, **settings: Any) -> None:
-        super().__init__(**settings)
-        self.whole, self.test = simulated, real
-        held = self.valid_share if self.valid_share < 1 else int(self.valid_share)
-        self.train, self.valid = simulated.split(hold_out=held, seed=0)
 
 
 def without(simulated: EventStore, real: EventStore) -> EventStore:
@@ -54,20 +43,20 @@ def main() -> None:
         "--out", type=Path, default=Path("runs/saccades-to-real"), help="run folder (default %(default)s)"
     )
     given, overrides = words.parse_known_args()
-    valid = ["--data.valid", "0.1"]
-    config = parse("mnist-saccades", [*valid, *overrides], preset_file("mnist-saccades"))
-    settings = {key: value for key, value in config.data.as_dict().items() if key not in ("root", "augment")}
-    augment = None if config.data.augment is None else Augment(**config.data.augment.as_dict())
+    config = parse("mnist-saccades", overrides, preset_file("mnist-saccades"))
     real = load("nmnist", "all", root=given.real)
-    simulated = without(load("mnist-saccades", root=given.images), real)
-    simulated = simulated.select(slice(0, given.take))
+    simulated = without(load("mnist-saccades", root=given.images), real).select(slice(0, given.take))
     numbers = simulated.metadata["image"]
     print(f"{len(simulated)} simulated recordings, images {numbers.min()} to {numbers.max()}; {len(real)} real ones")
     given.out.mkdir(parents=True, exist_ok=True)
     seed_everything(config.seed, verbose=False)
-    model = Classifier(**{**config.model.as_dict(), "rates": None})
-    data = Transfer(simulated, real, augment=augment, **settings)
-    outcome = run(model, data, config.trainer.as_dict(), given.out, resume=True)
+    made = parser("mnist-saccades", preset_file("mnist-saccades")).instantiate(config)
+    made.data.whole, made.data.test = simulated, real
+    made.data.train, made.data.valid = simulated.split(hold_out=0.1, seed=0)
+    outcome = run(made.model, made.data, dict(made.trainer), given.out, resume=True)
+    if outcome.interrupted:
+        print("interrupted; the same command goes on")
+        return
     print(summary(outcome.metrics))
     print(given.out)
 

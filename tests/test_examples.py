@@ -10,6 +10,9 @@ from types import ModuleType
 
 import pytest
 
+from spiking.datasets.nmnist_camera import NMNIST
+from tests.datasets.mnist import TRAIN, idx_files, images, nmnist_files
+
 FOLDER = Path(__file__).parents[1] / "examples"
 
 
@@ -19,6 +22,19 @@ def camera(example: ModuleType, words: list[str], printed: Callable[[], str]) ->
     *_, out = words
     assert (Path(out) / "camera.png").stat().st_size > 10_000
     assert re.match(r"\d{4} events in 480 ms", printed())
+
+
+def fidelity(example: ModuleType, words: list[str], printed: Callable[[], str]) -> None:
+    """Eight recordings of the simulated camera pass for real ones among others of it."""
+    folder = Path(words[2])
+    real = nmnist_files(folder / "real", NMNIST.record(images(TRAIN, 0), seed=1))
+    words += ["--real", str(real), "--images", str(idx_files(folder / "files")), "--from", "3", "--to", "11"]
+    example.main()
+    said = printed()
+    assert "8 recordings, images 3 to 10" in said
+    assert float(re.search(r"worst ([0-9.]+)", said)[1]) < 0.15  # type: ignore[index]
+    assert (folder / "fidelity.png").stat().st_size > 20_000
+    assert "| place |" in (folder / "fidelity.md").read_text()
 
 
 def own_neuron(example: ModuleType, words: list[str], printed: Callable[[], str]) -> None:
@@ -40,7 +56,7 @@ def train_digits(example: ModuleType, words: list[str], printed: Callable[[], st
     assert printed().startswith("epoch 1: loss")
 
 
-SMALL = {check.__name__: check for check in (camera, own_neuron, own_recordings, train_digits)}
+SMALL = {check.__name__: check for check in (camera, fidelity, own_neuron, own_recordings, train_digits)}
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in FOLDER.glob("*.py")))

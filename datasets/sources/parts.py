@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-
-import numpy as np
 
 from spiking.datasets.errors import DataError
 from spiking.datasets.progress import progress_bar
+from spiking.datasets.spool import Spool
 from spiking.datasets.store import EventStore
 
 
@@ -27,32 +27,20 @@ def in_parts(
     Raises:
         DataError: if the folder can't be written.
     """
-    parts = []
-    for k in progress_bar(range(len(ranges)), text, progress):
-        path = folder / f"{k:05d}.h5"
-        part = _opened(path)
-        if part is None or len(part) != len(ranges[k]):
-            build(ranges[k]).save(path)
-            part = EventStore.open(path)
-        parts.append(part)
-    return join(parts)
-
-
-def join(parts: Sequence[EventStore]) -> EventStore:
-    """One store of the recordings of several that have the same channels, classes and columns."""
-    arrays = [part.arrays() for part in parts]
-    sizes = np.concatenate([np.diff(indptr) for _, _, indptr in arrays])
-    return EventStore(
-        np.concatenate([index for index, _, _ in arrays]),
-        np.concatenate([time for _, time, _ in arrays]),
-        np.concatenate([[0], np.cumsum(sizes)]),
-        np.concatenate([part.labels.numpy() for part in parts]),
-        np.concatenate([part.duration for part in parts]),
-        parts[0].classes,
-        parts[0].channels,
-        parts[0].sensor,
-        {name: np.concatenate([part.metadata[name] for part in parts]) for name in parts[0].metadata},
-    )
+    with ExitStack() as stack:
+        spool: Spool | None = None
+        for k in progress_bar(range(len(ranges)), text, progress):
+            path = folder / f"{k:05d}.h5"
+            part = _opened(path)
+            if part is None or len(part) != len(ranges[k]):
+                build(ranges[k]).save(path)
+                part = EventStore.open(path)
+            if spool is None:
+                spool = stack.enter_context(Spool(folder, part.classes, part.sensor, part.channels))
+            index, time, indptr = part.arrays()
+            spool.add(index, time, indptr, part.labels.numpy(), part.duration, **part.metadata)
+        assert spool is not None
+        return spool.store()
 
 
 def _opened(path: Path) -> EventStore | None:

@@ -26,7 +26,7 @@ from spiking.datasets.store import EventStore
 
 Array = np.ndarray[Any, Any]
 
-PART = 1000
+PART, ROOM = 1000, 26_000
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 BELOW = ("", "MNIST/raw", "FashionMNIST/raw", "raw")
 
@@ -40,7 +40,6 @@ class Images(NamedTuple):
         classes: their names.
         mirrors: where the packed files can be had.
         digests: sha256 of each file of FILES, unpacked.
-        room: bytes of a recording, about.
     """
 
     name: str
@@ -48,7 +47,6 @@ class Images(NamedTuple):
     classes: tuple[str, ...]
     mirrors: tuple[str, ...]
     digests: tuple[str, ...]
-    room: int
 
 
 MNIST = Images(
@@ -65,7 +63,6 @@ MNIST = Images(
         "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
         "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
     ),
-    26_000,
 )
 FASHION = Images(
     "fashion-saccades",
@@ -78,7 +75,6 @@ FASHION = Images(
         "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
         "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
     ),
-    60_000,
 )
 
 
@@ -98,8 +94,8 @@ def plan(images: Images, root: Path | None, cache: Path, progress: bool) -> Plan
     key = {"version": VERSION, "files": fingerprint(root, files)}
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
     scratch = cache / f".{images.name}-{digest}.parts"
-    # the labels' files say, near enough, how many there are; the parts lie beside the store until it is saved
-    size = 2 * images.room * sum(len(idx.unpack(path)) for path in files[1::2])
+    # a byte of a file of labels is a recording of ROOM bytes; the parts, their spool and the store lie there at once
+    size = 3 * ROOM * sum(len(idx.unpack(path)) for path in files[1::2])
     return Plan(key, size, lambda: _build(images, root, scratch, progress), scratch=scratch)
 
 

@@ -32,12 +32,14 @@ def main(argv: Sequence[str]) -> int:
     from spiking.datasets import available, load
 
     if given.action == "list":
-        for name, about in available():
-            print(f"{name:<14}{about}")
+        known = available()
+        width = max(len(name) for name, _ in known) + 2
+        for name, about in known:
+            print(f"{name:<{width}}{about}")
         return 0
-    known = [name for name, _ in available()]
-    if given.name.partition(":")[0] not in [name.partition(":")[0] for name in known]:
-        raise Mistake(f"there is no data set {given.name!r}; there are {', '.join(known)}")
+    names = [name for name, _ in available()]
+    if given.name.partition(":")[0] not in [name.partition(":")[0] for name in names]:
+        raise Mistake(f"there is no data set {given.name!r}; there are {', '.join(names)}")
 
     name = f"folder:{given.root}" if given.name == "folder" and given.root else given.name
     root = None if name.startswith("folder:") else given.root

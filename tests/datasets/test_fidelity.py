@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +13,7 @@ from spiking.datasets import EventStore, load
 from spiking.datasets.fidelity import compare, intervals, rate, statistics
 from spiking.datasets.nmnist_camera import NMNIST
 from spiking.datasets.sources import saccades
-from tests.datasets.test_pages import module
-from tests.datasets.test_saccades import TRAIN, idx_files, images
+from tests.datasets.mnist import images
 
 
 def tiny(index: list[int], time: list[int], **more: Any) -> EventStore:
@@ -85,31 +82,6 @@ def test_stores_that_cannot_be_compared_are_named() -> None:
     other = EventStore.from_arrays([0, 1], [1, 2], [0, 2], [0], sensor=(1, 2, 2))
     with pytest.raises(ValueError, match=r"simulated: sensor \(1, 2, 2\), the real one is \(2, 1, 2\)"):
         compare(store, other)
-
-
-def nmnist_files(root: Path, film: Any) -> Path:
-    """Recordings in N-MNIST's layout: image i in 0000(i + 1).bin."""
-    for i in range(len(film.indptr) - 1):
-        one = slice(film.indptr[i], film.indptr[i + 1])
-        path = root / "Train" / str(i % 10) / f"{i + 1:05d}.bin"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        p, place = np.divmod(film.index[one], 34 * 34)
-        words = (place % 34) << 32 | (place // 34) << 24 | p << 23 | film.time_us[one]
-        path.write_bytes(b"".join(int(word).to_bytes(5, "big") for word in words))
-    return root
-
-
-def test_example_fidelity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setenv("SPIKING_CACHE", str(tmp_path / "cache"))
-    real = nmnist_files(tmp_path / "real", NMNIST.record(images(TRAIN, 0), seed=1))
-    words = ["--real", str(real), "--images", str(idx_files(tmp_path / "files")), "--from", "3", "--to", "11"]
-    monkeypatch.setattr(sys, "argv", ["fidelity.py", *words, "--out", str(tmp_path / "out")])
-    module("examples/fidelity.py").main()
-    out = capsys.readouterr().out
-    assert "8 recordings, images 3 to 10" in out
-    assert float(re.search(r"worst ([0-9.]+)", out)[1]) < 0.15  # type: ignore[index]
-    assert (tmp_path / "out" / "fidelity.png").stat().st_size > 20_000
-    assert "| place |" in (tmp_path / "out" / "fidelity.md").read_text()
 
 
 def test_the_picture_needs_no_equal_numbers() -> None:

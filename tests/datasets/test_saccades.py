@@ -12,33 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spiking.datasets import DataError, EventStore, load
+from spiking.datasets import DataError, load
 from spiking.datasets.formats import idx
 from spiking.datasets.nmnist_camera import NMNIST, Rig
-from spiking.datasets.sources import parts, saccades
-
-TRAIN, TEST = 13, 5
-
-
-def as_idx(array: np.ndarray[Any, Any], kind: int = 8) -> bytes:
-    """An array as the format says, from scratch."""
-    sizes = b"".join(size.to_bytes(4, "big") for size in array.shape)
-    return bytes([0, 0, kind, array.ndim]) + sizes + array.tobytes()
-
-
-def images(n: int, seed: int) -> np.ndarray[Any, Any]:
-    return np.kron(np.random.default_rng(seed).integers(0, 256, (n, 4, 4)), np.ones((7, 7))).astype(np.uint8)
-
-
-def idx_files(root: Path, packed: bool = True) -> Path:
-    """A tiny MNIST: digit i % 10 on image i."""
-    root.mkdir(parents=True)
-    for name, n, seed in (("train", TRAIN, 0), ("t10k", TEST, 1)):
-        for kind, array in (("images-idx3", images(n, seed)), ("labels-idx1", np.arange(n, dtype=np.uint8) % 10)):
-            data = as_idx(array)
-            path = root / f"{name}-{kind}-ubyte{'.gz' if packed else ''}"
-            path.write_bytes(gzip.compress(data) if packed else data)
-    return root
+from spiking.datasets.sources import saccades
+from tests.datasets.mnist import TEST, TRAIN, as_idx, idx_files, images
 
 
 @pytest.fixture
@@ -147,17 +125,6 @@ def test_changed_files_are_converted_again(tmp_path: Path, small: None) -> None:
     labels = (np.arange(TRAIN, dtype=np.uint8) + 1) % 10
     (root / "train-labels-idx1-ubyte.gz").write_bytes(gzip.compress(as_idx(labels)))
     assert load("mnist-saccades", root=root, cache=tmp_path / "cache").labels[0] == first.labels[0] + 1
-
-
-def test_parts_join_with_their_columns() -> None:
-    made = [
-        EventStore.from_arrays([k, 3], [5, 9], [0, 1, 2], [0, 1], channels=4, duration=10, who=[f"a{k}", "b"])
-        for k in range(3)
-    ]
-    joined = parts.join(made)
-    index, time, indptr = joined.arrays()
-    assert index.tolist() == [0, 3, 1, 3, 2, 3] and time.tolist() == [5, 9] * 3 and indptr.tolist() == [*range(7)]
-    assert joined.metadata["who"].tolist() == ["a0", "b", "a1", "b", "a2", "b"] and joined.labels.tolist() == [0, 1] * 3
 
 
 def spoil(root: Path, name: str, data: bytes) -> None:
