@@ -1,11 +1,13 @@
-"""Augmentation: recordings moved, turned, stretched, jittered and thinned before they are binned.
+"""Augmentation: recordings moved, turned, stretched, jittered, thinned, blended and sprinkled before they are binned.
 
 For camera events, with c the sensor's middle and numbers drawn once for each recording,
 
     (x', y') = round(A ((x, y) - c) + c + shift),   A = scale * rotation * shear
 
 and events that leave the sensor are dropped. For other recordings `shift` moves channels. In time, t' = t * warp +
-jitter * N(0, 1), where events that leave [0, duration) are dropped; the duration stays.
+jitter * N(0, 1), where events that leave [0, duration) are dropped; the duration stays. A blend takes every event of
+two recordings of a class with probability 1/2, after both have been moved halfway to each other, so that their mean
+times and mean places agree (in the manner of Nowotny, Turner & Knight 2025).
 """
 
 from __future__ import annotations
@@ -15,13 +17,33 @@ from typing import Any
 
 import numpy as np
 
-from spiking.datasets.binning import CHUNK, bin_events, chunks
-from spiking.datasets.rng import normal, streams, uniform
+from spiking.datasets.binning import CHUNK, bin_by, bin_events, check_whole, chunks, is_damaged, order_recording
+from spiking.datasets.rng import GAMMA, bits, normal_table, streams, uniform
 from spiking.datasets.store import EventStore
 from spiking.events import Events, Sensor
 from spiking.kernels.jit import jit, spread
 
 Array = np.ndarray[Any, Any]
+Source = tuple[Array, Array, Array, Array, Array]
+
+NORMAL = normal_table(4096)
+
+
+@dataclass(frozen=True)
+class Pool:
+    """All recordings that a batch may be blended with, ordered by class.
+
+    Attributes:
+        source: index, time, start, stop and duration of them all.
+        order: (n,) positions, class after class.
+        first: (classes + 1,) where each class begins in `order`.
+        longest: (classes,) most events of a recording of each class.
+    """
+
+    source: Source
+    order: Array
+    first: Array
+    longest: Array
 
 
 @dataclass(frozen=True)
@@ -29,13 +51,16 @@ class Recordings:
     """The events of a batch before binning.
 
     Attributes:
-        index: (events,) channels.
+        index: (events,) channels, other recordings' among them.
         time: (events,) microseconds.
         start, stop: (B,) recording b has the events start[b] to stop[b].
         duration: (B,) microseconds.
         ids: (B,) what names each recording for random numbers.
+        labels: (B,) classes.
+        place: (B,) where each lies in the pool.
         channels: N.
         sensor: (W, H, P) or `None`.
+        pool: recordings to blend with.
     """
 
     index: Array
@@ -44,14 +69,29 @@ class Recordings:
     stop: Array
     duration: Array
     ids: Array
+    labels: Array
+    place: Array
     channels: int
     sensor: Sensor | None
+    pool: Pool
 
     @classmethod
     def of(cls, store: EventStore) -> Recordings:
-        """All recordings of a store or view."""
-        index, time, indptr = store.arrays()
-        return cls(index, time, indptr[:-1], indptr[1:], store.duration, store.ids, store.channels, store.sensor)
+        """All recordings of a store or view, without a copy."""
+        index, time, start, stop = store.spans()
+        labels = store.labels.numpy()
+        first = np.zeros(len(store.classes) + 1, np.int64)
+        np.cumsum(np.bincount(labels, minlength=len(store.classes)), out=first[1:])
+        longest = np.zeros(len(store.classes), np.int64)
+        np.maximum.at(longest, labels, stop - start)
+        pool = Pool((index, time, start, stop, store.duration), np.argsort(labels, kind="stable"), first, longest)
+        given = (index, time, start, stop, store.duration, store.ids, labels, np.arange(len(labels)))
+        return cls(*given, store.channels, store.sensor, pool)
+
+    def select(self, at: Array) -> Recordings:
+        """Some of them, by position; they go on being blended with all."""
+        columns = ("start", "stop", "duration", "ids", "labels", "place")
+        return replace(self, **{name: getattr(self, name)[at] for name in columns})
 
     def bin(self, dt: float, steps: int | None = None, binary: bool = False) -> Events:
         """The batch, binned as `EventStore.batch` does."""
@@ -71,10 +111,13 @@ class Augment:
         drop: probability with which each event is left out.
         time_warp: largest relative change of speed, 0.1 means times multiplied by 0.9 to 1.1.
         shear: largest slant, x moved by this times y (cameras).
+        channel_jitter: standard deviation of each event's channel, or of its x and of its y, in channels or pixels.
+        blend: probability with which a recording is blended with another of its class.
+        noise: rate of events that are added to each channel, Hz.
 
     Raises:
-        ValueError: for a negative number, `drop`, `scale` or `time_warp` of 1 or more, or (when called) a change that
-            needs a sensor on recordings without one.
+        ValueError: for a negative number, `drop`, `scale` or `time_warp` of 1 or more, `blend` above 1, or (when
+            called) a change that needs a sensor on recordings without one.
     """
 
     shift: int = 0
@@ -84,6 +127,9 @@ class Augment:
     drop: float = 0.0
     time_warp: float = 0.0
     shear: float = 0.0
+    channel_jitter: float = 0.0
+    blend: float = 0.0
+    noise: float = 0.0
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -94,67 +140,229 @@ class Augment:
                 raise ValueError(f"{field.name}: expected less than 1, got {number!r}")
         if int(self.shift) != self.shift:
             raise ValueError(f"shift: expected whole pixels or channels, got {self.shift!r}")
+        if self.blend > 1:
+            raise ValueError(f"blend: expected a probability of at most 1, got {self.blend!r}")
 
     def __call__(self, recordings: Recordings, seed: int, epoch: int) -> Recordings:
         """The changed recordings; what is given stays as it is."""
+        given, most = self._given(recordings, seed, epoch)
+        start = np.concatenate([np.zeros(1, np.int64), np.cumsum(most)])
+        index, time = np.empty(start[-1], np.int32), np.empty(start[-1], recordings.time.dtype)
+        stop, damaged = start[:-1].copy(), np.zeros(len(most), np.bool_)
+        spread(_keep, chunks(len(most)), *given, index, time, stop, damaged)
+        check_whole(damaged, recordings.channels)
+        return replace(recordings, index=index, time=time, start=start[:-1], stop=stop)
+
+    def bin(
+        self, recordings: Recordings, seed: int, epoch: int, dt: float, steps: int | None = None, binary: bool = False
+    ) -> Events:
+        """The changed recordings, binned: `self(recordings, seed, epoch).bin(dt, steps, binary)`, only sooner."""
+        given, most = self._given(recordings, seed, epoch)
+        rest = (recordings.duration, recordings.channels, dt, steps, binary, recordings.sensor)
+        return bin_by(_order, given, most, *rest)
+
+    def _given(self, recordings: Recordings, seed: int, epoch: int) -> tuple[tuple[Any, ...], Array]:
+        """What `_alter` takes after the recording's number, and how many events each can come to have."""
         if recordings.sensor is None and (self.rotate or self.scale or self.shear):
             raise ValueError("rotate, scale, shear: these need recordings with a sensor (W, H, P), got channels only")
-        index, time = recordings.index.astype(np.int32), recordings.time.astype(np.int64)
-        width, height, _ = recordings.sensor or (recordings.channels, 1, 1)
-        start, stop = recordings.start, recordings.stop.copy()
-        strength = np.array([self.shift, np.deg2rad(self.rotate), self.scale, self.jitter * 1000, self.drop])
-        states = streams(seed, epoch, recordings.ids)
-        limits = (width, height, self.time_warp, self.shear)
-        given = (index, time, start, stop, recordings.duration, states, strength, *limits)
-        spread(_augment, chunks(len(start)), *given)
-        return replace(recordings, index=index, time=time, stop=stop)
+        batch, pool = recordings, recordings.pool
+        source = (batch.index, batch.time, batch.start, batch.stop, batch.duration)
+        partners = (pool.source, pool.order, pool.first, batch.labels, batch.place)
+        # milliseconds, degrees and Hz become microseconds, radians and events per microsecond of all channels together
+        units = {"jitter": 1000.0, "rotate": np.pi / 180, "noise": 1e-6 * batch.channels}
+        strength = np.array([getattr(self, f.name) * units.get(f.name, 1.0) for f in fields(self)])
+        most = batch.stop - batch.start
+        if self.blend:
+            most = most + pool.longest[batch.labels]
+        if self.noise:
+            mean = strength[-1] * batch.duration
+            most = most + np.ceil(mean + 10 * np.sqrt(mean) + 10).astype(np.int64)
+        size = batch.sensor or (batch.channels, 1, 1)
+        return (source, partners, streams(seed, epoch, batch.ids), strength, size), most
 
 
 @jit
-def _augment(
-    task: int,
-    index: Array,
-    time: Array,
-    start: Array,
-    stop: Array,
-    duration: Array,
-    states: Array,
-    strength: Array,
-    width: int,
-    height: int,
-    time_warp: float,
-    shear: float,
-) -> None:
-    """In place; `stop` moves towards `start` as events are dropped."""
-    shift, rotate, scale, jitter, drop = strength
-    for b in range(task * CHUNK, min(start.size, (task + 1) * CHUNK)):
-        state = states[b]
-        dx = np.floor(uniform(state) * (2 * shift + 1)) - shift
-        dy = np.floor(uniform(state) * (2 * shift + 1)) - shift
-        angle = rotate * (2 * uniform(state) - 1)
-        size = 1 + scale * (2 * uniform(state) - 1)
-        slant = shear * (2 * uniform(state) - 1)
-        speed = 1 + time_warp * (2 * uniform(state) - 1)
-        if height == 1:
-            dy = 0.0
-        xx, xy = size * np.cos(angle), size * (slant * np.cos(angle) - np.sin(angle))
-        yx, yy = size * np.sin(angle), size * (slant * np.sin(angle) + np.cos(angle))
-        middle_x, middle_y = (width - 1) / 2, (height - 1) / 2
-        out = start[b]
-        for i in range(start[b], stop[b]):
-            if drop > 0 and uniform(state) < drop:
-                continue
-            t = time[i] * speed
-            if jitter > 0:
-                t += jitter * normal(state)
-            rest = index[i] // width
-            x, y, p = index[i] - rest * width, rest % height, rest // height
-            u, v = x - middle_x, y - middle_y
-            new_x = np.floor(xx * u + xy * v + middle_x + dx + 0.5)
-            new_y = np.floor(yx * u + yy * v + middle_y + dy + 0.5)
-            if not (0 <= t < duration[b] and 0 <= new_x < width and 0 <= new_y < height):
-                continue
-            index[out] = (p * height + int(new_y)) * width + int(new_x)
-            time[out] = int(t)
-            out += 1
-        stop[b] = out
+def _keep(
+    task: int, source: Source, partners: Any, states: Array, strength: Array, size: Sensor, index: Array, time: Array,
+    stop: Array, damaged: Array,
+) -> None:  # fmt: skip
+    """Write the changed recordings of a chunk; `stop` begins as where each one's part begins."""
+    for b in range(task * CHUNK, min(stop.size, (task + 1) * CHUNK)):
+        at = stop[b]
+        n = _alter(b, source, partners, states[b], strength, size, index[at:], time[at:])
+        damaged[b], stop[b] = n < 0, at + n
+
+
+@jit
+def _order(
+    task: int, source: Source, partners: Any, states: Array, strength: Array, size: Sensor, offset: Array, grid: Any,
+    channel: Array, ends: Array, rows: Array, damaged: Array,
+) -> None:  # fmt: skip
+    """Order the changed recordings of a chunk by step, as `bin_by` wants them."""
+    begin, end = task * CHUNK, min(states.shape[0], (task + 1) * CHUNK)
+    most = np.diff(offset[begin : end + 1]).max()
+    index, time = np.empty(most, np.int32), np.empty(most, source[1].dtype)
+    for b in range(begin, end):
+        n = _alter(b, source, partners, states[b], strength, size, index, time)
+        damaged[b] = n < 0
+        if damaged[b]:
+            continue
+        order_recording(index[:n], time[:n], grid, channel[offset[b] :], ends[b], rows[b])
+
+
+@jit
+def _alter(
+    b: int, source: Source, partners: Any, state: Array, strength: Array, size: Sensor, out_index: Array,
+    out_time: Array,
+) -> int:  # fmt: skip
+    """Write recording b, changed; returns how many events it has, or -1 if it or what it is blended with is damaged."""
+    index, time, start, stop, duration = source
+    width, height, polarities = size
+    shift, rotate, scale, jitter, drop, time_warp, shear, channel_jitter, blend, noise = strength
+    dx = np.floor(uniform(state) * (2 * shift + 1)) - shift
+    dy = np.floor(uniform(state) * (2 * shift + 1)) - shift
+    angle = rotate * (2 * uniform(state) - 1)
+    growth = 1 + scale * (2 * uniform(state) - 1)
+    slant = shear * (2 * uniform(state) - 1)
+    speed = 1 + time_warp * (2 * uniform(state) - 1)
+    if height == 1:
+        dy = 0.0
+    turn = (
+        growth * np.cos(angle), growth * (slant * np.cos(angle) - np.sin(angle)),
+        growth * np.sin(angle), growth * (slant * np.sin(angle) + np.cos(angle)),
+    )  # fmt: skip
+    each = (speed, jitter, channel_jitter, 1 - drop, duration[b])
+    other = _partner(b, partners, state, blend)
+    channels = width * height * polarities
+    target = np.empty(channels, np.int32)
+    damaged = is_damaged(index, time, start[b], stop[b], channels)
+    if other >= 0:
+        damaged |= is_damaged(partners[0][0], partners[0][1], partners[0][2][other], partners[0][3][other], channels)
+    if damaged:
+        return -1
+    if other < 0:
+        _targets(turn, dx, dy, 0.0, 0.0, size, target)
+        n = _copy(index, time, start[b], stop[b], target, 0.0, each, size, state, 0, out_index, out_time)
+    else:
+        theirs = partners[0]
+        half = (speed, jitter, channel_jitter, (1 - drop) / 2, duration[b])
+        x, y, t = _middle(index, time, start[b], stop[b], width, height)
+        x_other, y_other, t_other = _middle(theirs[0], theirs[1], theirs[2][other], theirs[3][other], width, height)
+        right, down, later = (x_other - x) / 2, (y_other - y) / 2, (t_other - t) / 2
+        _targets(turn, dx, dy, right, down, size, target)
+        n = _copy(index, time, start[b], stop[b], target, later, half, size, state, 0, out_index, out_time)
+        _targets(turn, dx, dy, -right, -down, size, target)
+        given = (theirs[0], theirs[1], theirs[2][other], theirs[3][other])
+        n = _copy(*given, target, -later, half, size, state, n, out_index, out_time)
+    return _sprinkle(noise, duration[b], size, state, n, out_index, out_time)
+
+
+@jit
+def _partner(b: int, partners: Any, state: Array, blend: float) -> int:
+    """The recording of the pool that recording b is blended with, or -1."""
+    if blend == 0 or uniform(state) >= blend:
+        return -1
+    _, order, first, labels, place = partners
+    begin, others = first[labels[b]], first[labels[b] + 1] - first[labels[b]] - 1
+    if others < 1:
+        return -1
+    drawn = order[begin + int(uniform(state) * others)]
+    # the last of the class stands for the recording itself
+    return int(order[begin + others] if drawn == place[b] else drawn)
+
+
+@jit
+def _targets(
+    turn: tuple[float, float, float, float], dx: float, dy: float, right: float, down: float, size: Sensor,
+    target: Array,
+) -> None:  # fmt: skip
+    """Where each channel goes, -1 for off the sensor."""
+    width, height, polarities = size
+    middle_x, middle_y = (width - 1) / 2, (height - 1) / 2
+    for y in range(height):
+        for x in range(width):
+            u, v = x + right - middle_x, y + down - middle_y
+            new_x = np.floor(turn[0] * u + turn[1] * v + middle_x + dx + 0.5)
+            new_y = np.floor(turn[2] * u + turn[3] * v + middle_y + dy + 0.5)
+            inside = 0 <= new_x < width and 0 <= new_y < height
+            for p in range(polarities):
+                to = (p * height + int(new_y)) * width + int(new_x) if inside else -1
+                target[(p * height + y) * width + x] = to
+
+
+@jit
+def _middle(index: Array, time: Array, start: int, stop: int, width: int, height: int) -> tuple[float, float, float]:
+    """Mean x, y and time of a recording's events."""
+    x, y, t = 0, 0, 0
+    for i in range(start, stop):
+        t += time[i]
+    if height == 1:
+        for i in range(start, stop):
+            x += index[i]
+    else:
+        for i in range(start, stop):
+            row = index[i] // width
+            x += index[i] - row * width
+            y += row % height
+    n = max(stop - start, 1)
+    return x / n, y / n, t / n
+
+
+@jit
+def _copy(
+    index: Array, time: Array, start: int, stop: int, target: Array, later: float,
+    each: tuple[float, float, float, float, int], size: Sensor, state: Array, n: int, out_index: Array, out_time: Array,
+) -> Any:  # fmt: skip
+    """Append a recording's events, each changed by itself; returns how many there are now."""
+    speed, jitter, channel_jitter, keep, duration = each
+    # an event that goes is overwritten by the next: a branch would be guessed wrong at each
+    to = np.uint64(n)
+    if speed == 1 and later == 0 and jitter == 0 and channel_jitter == 0 and keep == 1:
+        for i in range(start, stop):
+            place = target[np.uint64(index[i])]
+            out_index[to], out_time[to] = place, time[i]
+            to += np.uint64((place >= 0) & (time[i] < duration))
+        return np.int64(to)
+    # 64 random bits say of an event whether it stays (24 of them) and how it is jittered (12 each for time, x and y)
+    counter, below = state[0], np.uint64(keep * 16777216)
+    for i in range(start, stop):
+        counter += GAMMA
+        word = bits(counter)
+        place = target[np.uint64(index[i])]
+        if channel_jitter > 0 and place >= 0:
+            place = _nudge(place, channel_jitter, word, size)
+        t = (time[i] + later) * speed + jitter * NORMAL[(word >> np.uint64(24)) & np.uint64(4095)]
+        out_index[to], out_time[to] = place, int(t)
+        to += np.uint64((place >= 0) & (t >= 0) & (t < duration) & ((word & np.uint64(16777215)) < below))
+    state[0] = counter
+    return np.int64(to)
+
+
+@jit
+def _nudge(channel: int, strength: float, word: Any, size: Sensor) -> int:
+    """A channel jittered along x and y, -1 for off the sensor."""
+    width, height, _ = size
+    row = channel // width
+    x = channel - row * width + int(np.floor(strength * NORMAL[(word >> np.uint64(36)) & np.uint64(4095)] + 0.5))
+    if height == 1:
+        return x if 0 <= x < width else -1
+    down = int(np.floor(strength * NORMAL[(word >> np.uint64(48)) & np.uint64(4095)] + 0.5))
+    return (row + down) * width + x if 0 <= x < width and 0 <= row % height + down < height else -1
+
+
+@jit
+def _sprinkle(
+    noise: float, duration: int, size: Sensor, state: Array, n: int, out_index: Array, out_time: Array
+) -> int:
+    """Append a Poisson process of `noise` events a microsecond over all channels; returns how many events there are."""
+    if noise == 0:
+        return n
+    channels = size[0] * size[1] * size[2]
+    t = 0.0
+    while n < out_index.size:
+        t -= np.log(1 - uniform(state)) / noise
+        if t >= duration:
+            break
+        out_index[n], out_time[n] = int(uniform(state) * channels), int(t)
+        n += 1
+    return n

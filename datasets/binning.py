@@ -8,19 +8,25 @@ horizon, steps*dt, is kept; events at or after it are left out.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
 from numbers import Real
 from typing import Any
 
 import numpy as np
 import torch
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
 
 from spiking.events import Events, Sensor
 from spiking.kernels.jit import jit, spread
 
 Array = np.ndarray[Any, Any]
+Grid = tuple[Array, float, int]
 
-CHUNK = 8  # recordings of one task
+CHUNK, BLOCK = 8, 32  # recordings of one task, and of one task of `_merge`
+ONE, SIX = np.uint64(1), np.uint64(6)
 
 
 def step_length(dt: float) -> Fraction:
@@ -72,36 +78,58 @@ def bin_events(
     Raises:
         ValueError: naming the argument that does not fit, or the recording whose content was damaged.
     """
+    given = (index, time, start, stop)
+    return bin_by(_order, given, stop - start, duration, channels, dt, steps, binary, sensor)
+
+
+def bin_by(
+    order: Callable[..., Any],
+    given: tuple[Any, ...],
+    most: Array,
+    duration: Array,
+    channels: int,
+    dt: float,
+    steps: int | None = None,
+    binary: bool = False,
+    sensor: Sensor | None = None,
+) -> Events:
+    """A batch of recordings, binned from wherever their events come.
+
+    Arguments:
+        order: jitted, called as order(chunk, *given, offset, grid, channel, ends, rows, damaged); calls
+            `order_recording` for each recording of the chunk that is not damaged.
+        given: its first arguments.
+        most: (B,) int64, how many events each recording has at most.
+        duration, channels, dt, steps, binary, sensor: as for `bin_events`.
+    """
     step = step_length(dt)
     if steps is not None and (isinstance(steps, bool) or int(steps) != steps or steps < 1):
         raise ValueError(f"steps: expected a whole number of at least 1 or None, got {steps!r}")
-    B = len(start)
+    B = len(most)
     whole, rest = np.divmod(duration.astype(np.int64), step.numerator)
     needed = whole * step.denominator - (-rest * step.denominator // step.numerator)
     T = int(steps) if steps is not None else int(needed.max(initial=0))
-    lengths = np.minimum(needed, T)
+    lengths = torch.from_numpy(np.minimum(needed, T))
 
     offset = np.zeros(B + 1, np.int64)
-    np.cumsum(stop - start, out=offset[1:])
-    scratch_index, scratch_count = np.empty(offset[-1], np.int32), np.empty(offset[-1], np.int32)
-    rows, several, damaged = np.zeros((T, B), np.int64), np.zeros(B, np.bool_), np.zeros(B, np.bool_)
-    spread(
-        _sort, chunks(B), index, time, start, stop, offset, edges(step, T), float(1 / step), channels, binary,
-        rows, several, damaged, scratch_index, scratch_count,
-    )  # fmt: skip
-    _whole(damaged, channels)
-    indptr = torch.zeros(T * B + 1, dtype=torch.int64)
-    np.cumsum(rows.reshape(-1), out=indptr.numpy()[1:])
-    nnz = int(indptr[-1])
-    out = torch.empty(nnz, dtype=torch.int32)
-    value = torch.empty(nnz if several.any() else 0, dtype=torch.float32)
-    places = (indptr.numpy(), scratch_index, scratch_count, out.numpy(), value.numpy())
-    spread(_place, chunks(B), offset, rows, *places)
-    counts = value if several.any() else None
-    return Events(indptr, out, (T, B, channels), float(dt), counts, torch.from_numpy(lengths), sensor, check=False)
+    np.cumsum(most, out=offset[1:])
+    # each recording's channels by step, where its steps end among them, and how many different ones a step has
+    channel, ends, rows = np.empty(offset[-1], np.int32), np.zeros((B, T), np.int32), np.zeros((B, T), np.int32)
+    grid, damaged = (edges(step, T + 1), float(1 / step), channels), np.zeros(B, np.bool_)
+    spread(order, chunks(B), *given, offset, grid, channel, ends, rows, damaged)
+    check_whole(damaged, channels)
+    # numpy, because torch's fill of a large array wakes its threads, which then spin
+    indptr = np.zeros(T * B + 1, np.int64)
+    np.cumsum(rows.T.reshape(-1), out=indptr[1:])
+    several = not binary and T > 0 and int(indptr[-1]) < int(ends[:, -1].sum(dtype=np.int64))
+    merged, value = np.empty(indptr[-1], np.int32), np.empty(indptr[-1] if several else 0, np.float32)
+    spread(_merge, -(-B // BLOCK), offset, channel, ends, channels, indptr, merged, value)
+    counts = torch.from_numpy(value) if several else None
+    pointer, index = torch.from_numpy(indptr), torch.from_numpy(merged)
+    return Events(pointer, index, (T, B, channels), float(dt), counts, lengths, sensor, check=False)
 
 
-def _whole(damaged: Array, channels: int) -> None:
+def check_whole(damaged: Array, channels: int) -> None:
     """Raise about the first damaged recording, if there is one."""
     if damaged.any():
         raise ValueError(
@@ -115,108 +143,153 @@ def chunks(recordings: int) -> int:
     return -(-recordings // CHUNK)
 
 
+@intrinsic
+def _lowest(context: Any, word: Any) -> Any:
+    """The position of a uint64's lowest bit that is set, one instruction."""
+
+    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.uint64(types.uint64), build
+
+
+@intrinsic
+def _ones(context: Any, word: Any) -> Any:
+    """How many bits of a uint64 are set."""
+
+    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.ctpop(arguments[0])
+
+    return types.int64(types.uint64), build
+
+
 @jit
-def _sort(
-    task: int,
-    index: Array,
-    time: Array,
-    start: Array,
-    stop: Array,
-    offset: Array,
-    edge: Array,
-    per_us: float,
-    channels: int,
-    binary: bool,
-    rows: Array,
-    several: Array,
-    damaged: Array,
-    out_index: Array,
-    out_count: Array,
-) -> None:
-    """Each recording's events by (step, channel): counting sorts by channel, then by step, then merging."""
-    T, B = rows.shape
-    horizon = edge[T]
-    for b in range(task * CHUNK, min(B, (task + 1) * CHUNK)):
-        first, n = start[b], stop[b] - start[b]
-        step = np.empty(n, np.int32)
-        by_channel, by_step = np.zeros(channels + 1, np.int32), np.zeros(T + 1, np.int32)
-        for i in range(n):
-            t, c = time[first + i], index[first + i]
-            if t < 0 or c < 0 or c >= channels:
-                damaged[b] = True
-                break
-            if t >= horizon:
-                step[i] = -1
-                continue
-            k = int(t * per_us)
-            # the product may be off by one rounding, the whole-numbered edges decide
-            if t < edge[k]:
-                k -= 1
-            elif t >= edge[k + 1]:
-                k += 1
-            step[i] = k
-            by_step[k + 1] += 1
-            by_channel[c + 1] += 1
+def _order(
+    task: int, index: Array, time: Array, start: Array, stop: Array, offset: Array, grid: Grid, channel: Array,
+    ends: Array, rows: Array, damaged: Array,
+) -> None:  # fmt: skip
+    """Order the recordings of a chunk."""
+    for b in range(task * CHUNK, min(start.size, (task + 1) * CHUNK)):
+        damaged[b] = is_damaged(index, time, start[b], stop[b], grid[2])
         if damaged[b]:
             continue
-        for c in range(channels):
-            by_channel[c + 1] += by_channel[c]
-        for k in range(T):
-            by_step[k + 1] += by_step[k]
-        kept = by_step[T]
-        pair = np.empty(kept, np.int64)
-        for i in range(n):
-            if step[i] >= 0:
-                c = index[first + i]
-                at = by_channel[c]
-                by_channel[c] = at + 1
-                pair[at] = np.int64(step[i]) << 32 | np.int64(c)
-        ordered = np.empty(kept, np.int32)
-        for i in range(kept):
-            k = pair[i] >> 32
-            at = by_step[k]
-            by_step[k] = at + 1
-            ordered[at] = pair[i] & 0xFFFFFFFF
-        # by_step[k] has moved on to the end of step k
-        out, i = offset[b], 0
-        for k in range(T):
-            begin, end = out, by_step[k]
-            while i < end:
-                c, count = ordered[i], 1
-                i += 1
-                while i < end and ordered[i] == c:
-                    count += 1
-                    i += 1
-                if count > 1 and not binary:
-                    several[b] = True
-                out_index[out] = c
-                out_count[out] = 1 if binary else count
-                out += 1
-            rows[k, b] = out - begin
+        own_index, own_time = index[start[b] : stop[b]], time[start[b] : stop[b]]
+        order_recording(own_index, own_time, grid, channel[offset[b] :], ends[b], rows[b])
 
 
 @jit
-def _place(
-    task: int,
-    offset: Array,
-    rows: Array,
-    indptr: Array,
-    index: Array,
-    count: Array,
-    out_index: Array,
+def is_damaged(index: Array, time: Array, start: int, stop: int, channels: int) -> bool:
+    """Whether a recording has channels that there are not, or times below 0."""
+    wrong = False
+    for i in range(start, stop):
+        wrong |= (time[i] < 0) | (index[i] < 0) | (index[i] >= channels)
+    return wrong
+
+
+@jit
+def order_recording(index: Array, time: Array, grid: Grid, channel: Array, ends: Array, rows: Array) -> None:
+    """Order one recording's events by step.
+
+    Arguments:
+        index, time: (events,) its own.
+        grid: edges of the T steps and of one more, steps per microsecond, N.
+        channel: (events,) receives the channels, step after step.
+        ends: (T,) receives where each step ends in `channel`.
+        rows: (T,) receives how many different channels each step has.
+    """
+    edge, _, channels = grid
+    T, n = ends.size, time.size
+    rising = True
+    for i in range(1, n):
+        rising &= time[i - 1] <= time[i]
+    if not rising:
+        _by_step(index, time, grid, channel, ends)
+    marks = np.zeros((channels + 63) // 64, np.uint64)
+    i = 0
+    for k in range(T):
+        first = i
+        if rising:
+            while i < n and time[i] < edge[k + 1]:
+                channel[i] = index[i]
+                _mark(np.uint64(index[i]), marks)
+                i += 1
+            ends[k] = i
+        else:
+            for i in range(first, ends[k]):
+                _mark(np.uint64(channel[i]), marks)
+            i = ends[k]
+        if first < i:
+            for w in range(marks.size):
+                rows[k] += _ones(marks[w])  # type: ignore[call-arg]
+                marks[w] = 0
+
+
+# Channels and steps are made unsigned where they index: a signed index is first looked at for counting from the end.
+
+
+@jit
+def _by_step(index: Array, time: Array, grid: Grid, channel: Array, ends: Array) -> None:
+    """A counting sort; what lies beyond the horizon goes into a step of its own, at the end."""
+    edge, per_us, _ = grid
+    T = ends.size
+    step, place = np.empty(time.size, np.uint32), np.zeros(T + 1, np.int64)
+    for i in range(time.size):
+        t = min(np.int64(time[i]), edge[T])
+        # the product may be off by one rounding, the whole-numbered edges decide
+        near = np.uint64(np.int64(t * per_us))
+        near += np.uint64(t >= edge[near + ONE])
+        near -= np.uint64(t < edge[near])
+        step[i] = near
+        place[near] += 1
+    before = 0
+    for k in range(T + 1):
+        before, place[k] = before + place[k], before
+    for i in range(time.size):
+        at = place[np.uint64(step[i])]
+        place[np.uint64(step[i])] = at + 1
+        channel[np.uint64(at)] = index[i]
+    ends[:] = place[:T]
+
+
+@jit
+def _mark(channel: Any, marks: Array) -> None:
+    """Set the bit of a channel."""
+    marks[channel >> SIX] |= ONE << (channel & np.uint64(63))
+
+
+@jit
+def _merge(
+    task: int, offset: Array, channel: Array, ends: Array, channels: int, indptr: Array, out_index: Array,
     out_value: Array,
-) -> None:
-    """Copy each recording's rows to where step-major order wants them."""
-    T, B = rows.shape
-    for b in range(task * CHUNK, min(B, (task + 1) * CHUNK)):
-        source = offset[b]
-        for k in range(T):
-            target = indptr[k * B + b]
-            for i in range(rows[k, b]):
-                out_index[target + i] = index[source + i]
-                if out_value.size:
-                    out_value[target + i] = count[source + i]
-            source += rows[k, b]
+) -> None:  # fmt: skip
+    """Write each step's channels to its row, in order and each once, with its count where counts are wanted."""
+    B, T = ends.shape
+    marks, count = np.zeros((channels + 63) // 64, np.uint64), np.zeros(channels, np.int32)
+    begin, end = task * BLOCK, min(B, (task + 1) * BLOCK)
+    at = offset[begin:end].copy()  # where each one's next step begins
+    # step by step, so that rows are written side by side
+    for k in range(T):
+        for b in range(begin, end):
+            first, last = at[b - begin], offset[b] + ends[b, k]
+            if first == last:
+                continue
+            at[b - begin] = last
+            for i in range(first, last):
+                c = np.uint64(channel[i])
+                count[c] += 1
+                _mark(c, marks)
+            out = np.uint64(indptr[k * B + b])
+            for w in range(marks.size):
+                word = marks[w]
+                marks[w] = 0
+                while word:
+                    c = (np.uint64(w) << SIX) + _lowest(word)  # type: ignore[call-arg]
+                    word &= word - ONE
+                    out_index[out] = c
+                    if out_value.size:
+                        out_value[out] = count[c]
+                    count[c] = 0
+                    out += ONE
 
 
 def count_events(
@@ -230,7 +303,7 @@ def count_events(
     edge = edges(step_length(float(horizon)) / int(bins), int(bins))
     out, damaged = np.zeros((len(start), int(bins) * channels), np.float32), np.zeros(len(start), np.bool_)
     spread(_count, chunks(len(start)), index, time, start, stop, edge, channels, out, damaged)
-    _whole(damaged, channels)
+    check_whole(damaged, channels)
     return out
 
 

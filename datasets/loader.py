@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spiking.datasets.augment import Recordings
+from spiking.datasets.augment import Augment, Recordings
 from spiking.datasets.binning import step_length
 from spiking.datasets.store import EventStore
 from spiking.events import Events
@@ -74,6 +74,7 @@ class Loader:
         self._rank, self._world = rank, world
         self.epoch, self.position = 0, 0
         self._resumed = False
+        self._whole: Recordings | None = None
 
     def _place(self) -> tuple[int, int]:
         """(rank, world)."""
@@ -117,8 +118,14 @@ class Loader:
         elif self.augment is None:
             events, labels = self.store.batch(at, self.dt, self.steps, self.binary)
         else:
-            part = self.augment(Recordings.of(self.store.select(at)), self.seed, epoch)
-            events, labels = part.bin(self.dt, self.steps, self.binary), self.store.labels[torch.from_numpy(at)]
+            if self._whole is None:
+                self._whole = Recordings.of(self.store)
+            batch, how = self._whole.select(at), (self.dt, self.steps, self.binary)
+            if isinstance(self.augment, Augment):
+                events = self.augment.bin(batch, self.seed, epoch, *how)
+            else:
+                events = self.augment(batch, self.seed, epoch).bin(*how)
+            labels = self.store.labels[torch.from_numpy(at)]
         if self.device is None:
             return events, labels
         return events.to(self.device), labels.to(self.device)

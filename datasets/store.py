@@ -150,6 +150,10 @@ class EventStore:
         index = np.concatenate([self._index[none], *(self._index[p] for p in parts)])
         return index, np.concatenate([self._time[none], *(self._time[p] for p in parts)]), indptr
 
+    def spans(self) -> tuple[Array, Array, Array, Array]:
+        """(index, time, start, stop): the arrays of the whole store, and where in them these recordings lie."""
+        return self._index, self._time, self._start, self._stop
+
     def __len__(self) -> int:
         return len(self.ids)
 
