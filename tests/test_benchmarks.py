@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 import torch
 
+from spiking.datasets.nmnist_camera import NMNIST
 from spiking.training import Outcome
+from tests.datasets import mnist
 from tests.datasets.test_sources import nmnist_files
 
 
@@ -83,3 +85,35 @@ def test_nmnist_folds_takes_every_override_and_goes_on(
         assert metrics[key] == pytest.approx((metrics[f"fold0.{key}"] + metrics[f"fold1.{key}"]) / 2)
     said = capsys.readouterr().out
     assert all(f"mean of 2 folds, {name}" in said for name in folds.NAMES.values()) and said.split()[-1] == str(out)
+
+
+def test_saccades_to_real_leaves_the_real_images_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    transfer, runs = script("saccades_to_real"), []
+
+    def run(model: Any, data: Any, trainer: Any, folder: Path, resume: bool) -> Any:
+        runs.append(data)
+        return trained(model, data, trainer, folder, resume)
+
+    trained = transfer.run
+    monkeypatch.setattr(transfer, "run", run)
+    monkeypatch.setenv("SPIKING_CACHE", str(tmp_path / "cache"))
+    real = mnist.nmnist_files(tmp_path / "real", NMNIST.record(mnist.images(mnist.TRAIN, 0)[:3], seed=1))
+    overrides = ["--trainer.max_epochs", "1", "--model.options.channels", "[2, 2]", "--model.options.hidden", "[4]"]
+    files = ["--real", str(real), "--images", str(mnist.idx_files(tmp_path / "files"))]
+    words = ["saccades_to_real.py", *files, "--take", "9", "--out", str(tmp_path / "out"), *overrides]
+    monkeypatch.setattr("sys.argv", words)
+    transfer.main()
+    (data,) = runs
+    seen = [*data.train.metadata["image"], *data.valid.metadata["image"]]
+    assert sorted(seen) == list(range(3, 12)) and len(data.valid) == 1
+    assert [str(name) for name in data.test.metadata["name"]] == [f"Train/{i}/{i + 1:05d}.bin" for i in range(3)]
+    said = capsys.readouterr().out
+    assert "9 simulated recordings, images 3 to 11; 3 real ones" in said and "spiking network, test" in said
+    assert 0 <= json.loads((tmp_path / "out" / "metrics.json").read_text())["test_accuracy"] <= 1
+
+    (real / "Train" / "0" / "00001.bin").rename(real / "Train" / "0" / "00002.bin")
+    (real / "Train" / "1" / "00002.bin").unlink()
+    with pytest.raises(SystemExit, match="don't show MNIST's training images of their numbers"):
+        transfer.main()
