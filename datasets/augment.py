@@ -147,7 +147,7 @@ class Augment:
         """The changed recordings; what is given stays as it is."""
         given, most = self._given(recordings, seed, epoch)
         start = np.concatenate([np.zeros(1, np.int64), np.cumsum(most)])
-        index, time = np.empty(start[-1], np.int32), np.empty(start[-1], recordings.time.dtype)
+        index, time = (np.empty(start[-1], kind) for kind in (recordings.index.dtype, recordings.time.dtype))
         stop, damaged = start[:-1].copy(), np.zeros(len(most), np.bool_)
         spread(_keep, chunks(len(most)), *given, index, time, stop, damaged)
         check_whole(damaged, recordings.channels)
@@ -201,7 +201,7 @@ def _order(
     """Order the changed recordings of a chunk by step, as `bin_by` wants them."""
     begin, end = task * CHUNK, min(states.shape[0], (task + 1) * CHUNK)
     most = np.diff(offset[begin : end + 1]).max()
-    index, time = np.empty(most, np.int32), np.empty(most, source[1].dtype)
+    index, time = np.empty(most, source[0].dtype), np.empty(most, source[1].dtype)
     for b in range(begin, end):
         n = _alter(b, source, partners, states[b], strength, size, index, time)
         damaged[b] = n < 0
