@@ -1,9 +1,14 @@
 """What README and docs say: their code runs, their links lead somewhere, their commands exist."""
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
+
+from spiking.cli.config import parse
+from spiking.cli.main import COMMANDS
+from spiking.cli.train import _words, preset_file, presets
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
@@ -25,6 +30,26 @@ def test_links_lead_somewhere(page: str) -> None:
 def test_named_files_exist(page: str) -> None:
     for name in re.findall(r"`((?:examples|benchmarks|docs|tests)/[\w./-]+\.\w+)`", (ROOT / page).read_text()):
         assert (ROOT / name).exists(), f"{page}: {name} does not exist"
+
+
+def commands() -> list[list[str]]:
+    text = "\n".join(page.read_text() for page in PAGES)
+    lines = {*re.findall(r"^((?:spiking|make) .*)$", text, re.MULTILINE)}
+    lines |= {*re.findall(r"`((?:spiking|make) [a-z][^`]*)`", text)}
+    return [shlex.split(line, comments=True) for line in sorted(lines)]
+
+
+@pytest.mark.parametrize("words", commands(), ids=" ".join)
+def test_named_commands_exist(words: list[str]) -> None:
+    """Presets and overrides of `spiking train` included."""
+    if words[0] == "make":
+        assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        return
+    assert words[1] in COMMANDS
+    if words[1] == "train" and len(words) > 2:
+        assert words[2] in presets()
+        _, overrides = _words().parse_known_args(words[2:])
+        parse(words[2], [] if "--options" in words else overrides, preset_file(words[2]))
 
 
 def test_the_loop_of_the_readme_learns(capsys: pytest.CaptureFixture[str]) -> None:

@@ -28,8 +28,14 @@ def test_the_page_runs() -> None:
     assert len(names["own"]) == 2 and len(names["store"]) == 3
 
 
-def test_benchmark_loading_compares_before_it_measures() -> None:
-    pytest.importorskip("tonic")
+def test_benchmark_loading_compares_before_it_measures(monkeypatch: pytest.MonkeyPatch) -> None:
     benchmark = module("benchmarks/loading.py")
-    result = benchmark.seconds_per_batch(lambda: 2, repeats=3)
-    assert len(result) == 3 and all(seconds >= 0 for seconds in result)
+    tonic, read = benchmark.tonic_loader, benchmark.shd.read
+    monkeypatch.setattr(benchmark, "tonic_loader", lambda folder, workers: tonic(folder, 0))
+    result = benchmark.measure(recordings=3, repeats=1)
+    assert result["speedup"] == pytest.approx(
+        min(result["tonic.median"], result["tonic_2_workers.median"]) / result["ours.median"]
+    )
+    monkeypatch.setattr(benchmark.shd, "read", lambda path: read(path).select([1, 0, 2]))
+    with pytest.raises(SystemExit, match="the frames differ: no timings"):
+        benchmark.measure(recordings=3, repeats=1)

@@ -203,6 +203,7 @@ def test_slices_do_not_recompile(compiled):
 @pytest.mark.parametrize("fused", [True, False])
 def test_what_a_layer_launches_is_what_is_compiled_here(compiled, fused):
     launch(Case("", T=4, B=2, N=256, inputs=9, trace=False, fused=fused, surrogate="fast_sigmoid"))
+    assert compiled
     for (name, _), made in compiled.items():
         kernel = name.split(".")[-1]
         source = made["signature"]

@@ -146,7 +146,7 @@ def test_what_is_saved_is_bits_and_checkpoints() -> None:
     checkpoints = -(-T // CHECKPOINT) * B * N * 4
     small = (10 * N + 5 * B * N) * 4 + 1024
     bits = -(-T // CHECKPOINT) * B * N // 8
-    assert sum(saved.values()) <= given + bits + checkpoints + small
+    assert 0 < sum(saved.values()) <= given + bits + checkpoints + small
     assert sum(saved.values()) < T * B * N * 4
 
 
@@ -160,7 +160,7 @@ def test_sparse_dense_inputs_are_saved_as_events() -> None:
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
         event_linear(x, matrix(300).requires_grad_())
-    assert sum(saved) < x.numel()
+    assert 0 < sum(saved) < x.numel()
 
 
 def test_a_callable_surrogate_and_recurrent_weights_run_on_the_reference() -> None:

@@ -23,7 +23,7 @@ def batches(draw: Any, shape: Any = sizes) -> tuple[Events, Tensor]:
     if draw(st.booleans()):
         dense = (dense != 0).float()
     lengths = torch.from_numpy(rng.integers(0, T + 1, B)) if draw(st.booleans()) else None
-    x = Events.from_dense(dense, dt=5.0, lengths=lengths, sensor=(1, N, 1))
+    x = Events.from_dense(dense, dt=2.5, lengths=lengths, sensor=(1, N, 1))
     if lengths is not None:
         dense = dense * (torch.arange(T)[:, None] < lengths[None]).float()[:, :, None]
     return x, dense
@@ -31,7 +31,7 @@ def batches(draw: Any, shape: Any = sizes) -> tuple[Events, Tensor]:
 
 def same(x: Events, dense: Tensor) -> None:
     x._check()
-    assert x.shape == tuple(dense.shape) and x.dt == 5.0 and x.sensor == (1, dense.shape[2], 1)
+    assert x.shape == tuple(dense.shape) and x.dt == 2.5 and x.sensor == (1, dense.shape[2], 1)
     assert torch.equal(x.to_dense(), dense)
 
 

@@ -36,8 +36,9 @@ def silent(layer: Layer) -> Layer:
     [
         LIF(1, 1), LIF(1, 1, input_scale="one"), CubaLIF(1, 1, tau_mem=20.0, tau_syn=20.0), LI(1, 1, tau_mem=50.0),
         CubaLIF(1, 1, tau_syn=5.0, current="previous"), LIF(1, 1, decay="euler", dt=2.0), ALIF(1, 1),
-        AdLIF(1, 1, a=0.5, tau_adapt=30.0), SEAdLIF(1, 1, a=0.5, tau_adapt=100.0),
-        SEAdLIF(1, 1, a=0.2, coupling="euler", tau_adapt=100.0),
+        AdLIF(1, 1, a=0.5, b=1.0, tau_mem=10.0, tau_adapt=30.0),
+        SEAdLIF(1, 1, a=0.5, b=1.0, tau_mem=40.0, tau_adapt=240.0),
+        SEAdLIF(1, 1, a=0.2, b=1.0, tau_mem=60.0, tau_adapt=240.0, coupling="euler"),
     ],
     ids=repr,
 )
