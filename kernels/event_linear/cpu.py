@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spiking.kernels.jit import LINE, jit, pointer, prefetch_read, prefetch_write, spread
+from spiking.kernels.jit import LINE, jit, pointer, prefetch_read, prefetch_write, room, spread
 
 BLOCK = 128
 TASKS = 8
@@ -159,7 +159,7 @@ def compress(x: Tensor, limit: float) -> tuple[Tensor, Tensor, Tensor] | None:
 
 def forward(indptr: Tensor, index: Tensor, value: Tensor | None, weight: Tensor, rows: int) -> Tensor:
     """The product of `rows` rows of events with a matrix (in, out): (rows, out)."""
-    out = weight.new_empty(rows, weight.shape[1])
+    out = room(weight, rows, weight.shape[1])
     shares = min(rows, TASKS)
     given = indptr.numpy(), index.numpy(), _value(value, weight), weight.detach().contiguous().numpy()
     spread(_forward_task, shares, shares, *given, out.numpy())

@@ -19,7 +19,7 @@ from numba import from_dtype
 from torch import Tensor
 
 from spiking.kernels.event_linear.cpu import gather, gather_valued, scatter, scatter_valued
-from spiking.kernels.jit import LINE, jit, pointer, prefetch_read, prefetch_write, spread
+from spiking.kernels.jit import LINE, jit, pointer, prefetch_read, prefetch_write, room, spread
 from spiking.kernels.lif.cpu_step import (
     ADJOINT,
     BLOCK,
@@ -292,8 +292,8 @@ def forward(
     events = 0 if index is None else index.numel()
     matrix, lay = (None, (0, 0)) if weight is None else _blocks(weight, events)
     given = _inputs(params, current, indptr, index, value, matrix)
-    spikes = params.new_empty(steps, samples, N)
-    membrane = params.new_empty((steps, samples, N) if trace else 0)
+    spikes = room(params, steps, samples, N)
+    membrane = room(params, *((steps, samples, N) if trace else (0,)))
     last = params.new_empty(state.shape)
     bits = params.new_empty((-(-steps // CHECKPOINT), samples, -(-N // 8)) if save else 0, dtype=torch.uint8)
     checkpoints = params.new_empty((-(-steps // CHECKPOINT), saved_rows(flags), samples, N) if save else 0)
@@ -333,7 +333,7 @@ def backward(
     matrix, lay = (None, (0, 0)) if weight is None else _blocks(weight, events)
     given = _inputs(params, current, indptr, index, value, matrix)
     shares = _shares(samples, N, inputs, events)
-    grad_current = params.new_empty((steps, samples, N) if weight is None else 0)
+    grad_current = room(params, *((steps, samples, N) if weight is None else (0,)))
     own = min(N, BLOCK)
     grad_weight = params.new_empty(-(-N // BLOCK), shares, inputs, own)
     grad_params = params.new_empty(shares, ROWS, N, dtype=torch.float64)

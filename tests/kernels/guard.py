@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 def poison(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fill what `torch.empty` and its like return with NaN, so that an output left unwritten shows."""
+    """Fill what `torch.empty`, `np.empty` and their like return with NaN, so that an output left unwritten shows."""
 
     def filled(make: Any) -> Any:
         def wrapper(*args: Any, **kwargs: Any) -> Tensor:
@@ -22,6 +22,11 @@ def poison(monkeypatch: pytest.MonkeyPatch) -> None:
 
         return wrapper
 
+    def room(shape: Any, dtype: Any = float, **kwargs: Any) -> np.ndarray:
+        return empty(shape, dtype, **kwargs) if np.dtype(dtype).kind != "f" else np.full(shape, np.nan, dtype)
+
+    empty = np.empty
+    monkeypatch.setattr(np, "empty", room)
     for owner, name in ((torch, "empty"), (torch, "empty_like"), (Tensor, "new_empty")):
         monkeypatch.setattr(owner, name, filled(getattr(owner, name)))
 
