@@ -275,7 +275,7 @@ class Events:
 
 
 def _zeros(cells: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """(cells,) zeros, from NumPy, which asks for huge pages: touching torch's small ones takes longer than filling them."""
+    """(cells,) zeros, from NumPy, which asks for huge pages: touching torch's small ones takes longest of all."""
     if device.type != "cpu" or not cells:
         return torch.zeros(cells, dtype=dtype, device=device)
     return torch.from_numpy(np.zeros(cells * dtype.itemsize, np.uint8)).view(dtype)
