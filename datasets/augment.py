@@ -17,7 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from spiking.datasets.binning import CHUNK, bin_by, bin_events, check_whole, chunks, is_damaged, order_recording
+from spiking.datasets import binning
+from spiking.datasets.binning import CHUNK, ONE, bin_by, check_whole, chunks, is_damaged, lowest, order_recording
+from spiking.datasets.pooling import Pooling
 from spiking.datasets.rng import GAMMA, bits, normal_table, streams, uniform
 from spiking.datasets.store import EventStore
 from spiking.events import Events, Sensor
@@ -27,6 +29,7 @@ Array = np.ndarray[Any, Any]
 Source = tuple[Array, Array, Array, Array, Array]
 
 NORMAL = normal_table(4096)
+ALL = np.uint64(2**64 - 1)
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ class Recordings:
         channels: N.
         sensor: (W, H, P) or `None`.
         pool: recordings to blend with.
+        pooled: channels that become one when they are binned, or `None`.
     """
 
     index: Array
@@ -74,6 +78,7 @@ class Recordings:
     channels: int
     sensor: Sensor | None
     pool: Pool
+    pooled: Pooling | None = None
 
     @classmethod
     def of(cls, store: EventStore) -> Recordings:
@@ -86,7 +91,8 @@ class Recordings:
         np.maximum.at(longest, labels, stop - start)
         pool = Pool((index, time, start, stop, store.duration), np.argsort(labels, kind="stable"), first, longest)
         given = (index, time, start, stop, store.duration, store.ids, labels, np.arange(len(labels)))
-        return cls(*given, store.channels, store.sensor, pool)
+        channels, sensor, pooled = store.recorded()
+        return cls(*given, channels, sensor, pool, pooled)
 
     def select(self, at: Array) -> Recordings:
         """Some of them, by position; they go on being blended with all."""
@@ -96,7 +102,7 @@ class Recordings:
     def bin(self, dt: float, steps: int | None = None, binary: bool = False) -> Events:
         """The batch, binned as `EventStore.batch` does."""
         given = (self.index, self.time, self.start, self.stop, self.duration, self.channels)
-        return bin_events(*given, dt, steps, binary, self.sensor)
+        return binning.bin_events(*given, dt, steps, binary, self.sensor, self.pooled)
 
 
 @dataclass(frozen=True)
@@ -158,7 +164,8 @@ class Augment:
     ) -> Events:
         """The changed recordings, binned: `self(recordings, seed, epoch).bin(dt, steps, binary)`, only sooner."""
         given, most = self._given(recordings, seed, epoch)
-        rest = (recordings.duration, recordings.channels, dt, steps, binary, recordings.sensor)
+        batch = recordings
+        rest = (batch.duration, batch.channels, dt, steps, binary, batch.sensor, batch.pooled)
         return bin_by(_order, given, most, *rest)
 
     def _given(self, recordings: Recordings, seed: int, epoch: int) -> tuple[tuple[Any, ...], Array]:
@@ -177,33 +184,34 @@ class Augment:
         if self.noise:
             mean = strength[-1] * batch.duration
             most = most + np.ceil(mean + 10 * np.sqrt(mean) + 10).astype(np.int64)
+        nudges = np.floor(self.channel_jitter * NORMAL + 0.5).astype(np.int32)
         size = batch.sensor or (batch.channels, 1, 1)
-        return (source, partners, streams(seed, epoch, batch.ids), strength, size), most
+        return (source, partners, streams(seed, epoch, batch.ids), strength, nudges, size), most
 
 
 @jit
 def _keep(
-    task: int, source: Source, partners: Any, states: Array, strength: Array, size: Sensor, index: Array, time: Array,
-    stop: Array, damaged: Array,
+    task: int, source: Source, partners: Any, states: Array, strength: Array, nudges: Array, size: Sensor,
+    index: Array, time: Array, stop: Array, damaged: Array,
 ) -> None:  # fmt: skip
     """Write the changed recordings of a chunk; `stop` begins as where each one's part begins."""
     for b in range(task * CHUNK, min(stop.size, (task + 1) * CHUNK)):
         at = stop[b]
-        n = _alter(b, source, partners, states[b], strength, size, index[at:], time[at:])
+        n = _alter(b, source, partners, states[b], strength, nudges, size, index[at:], time[at:])
         damaged[b], stop[b] = n < 0, at + n
 
 
 @jit
 def _order(
-    task: int, source: Source, partners: Any, states: Array, strength: Array, size: Sensor, offset: Array, grid: Any,
-    channel: Array, ends: Array, rows: Array, damaged: Array,
+    task: int, source: Source, partners: Any, states: Array, strength: Array, nudges: Array, size: Sensor,
+    offset: Array, grid: Any, channel: Array, ends: Array, rows: Array, damaged: Array,
 ) -> None:  # fmt: skip
     """Order the changed recordings of a chunk by step, as `bin_by` wants them."""
     begin, end = task * CHUNK, min(states.shape[0], (task + 1) * CHUNK)
     most = np.diff(offset[begin : end + 1]).max()
     index, time = np.empty(most, source[0].dtype), np.empty(most, source[1].dtype)
     for b in range(begin, end):
-        n = _alter(b, source, partners, states[b], strength, size, index, time)
+        n = _alter(b, source, partners, states[b], strength, nudges, size, index, time)
         damaged[b] = n < 0
         if damaged[b]:
             continue
@@ -212,8 +220,8 @@ def _order(
 
 @jit
 def _alter(
-    b: int, source: Source, partners: Any, state: Array, strength: Array, size: Sensor, out_index: Array,
-    out_time: Array,
+    b: int, source: Source, partners: Any, state: Array, strength: Array, nudges: Array, size: Sensor,
+    out_index: Array, out_time: Array,
 ) -> int:  # fmt: skip
     """Write recording b, changed; returns how many events it has, or -1 if it or what it is blended with is damaged."""
     index, time, start, stop, duration = source
@@ -242,18 +250,18 @@ def _alter(
         return -1
     if other < 0:
         _targets(turn, dx, dy, 0.0, 0.0, size, target)
-        n = _copy(index, time, start[b], stop[b], target, 0.0, each, size, state, 0, out_index, out_time)
+        n = _copy(index, time, start[b], stop[b], target, 0.0, each, False, nudges, size, state, 0, out_index, out_time)
     else:
         theirs = partners[0]
-        half = (speed, jitter, channel_jitter, (1 - drop) / 2, duration[b])
         x, y, t = _middle(index, time, start[b], stop[b], width, height)
         x_other, y_other, t_other = _middle(theirs[0], theirs[1], theirs[2][other], theirs[3][other], width, height)
         right, down, later = (x_other - x) / 2, (y_other - y) / 2, (t_other - t) / 2
         _targets(turn, dx, dy, right, down, size, target)
-        n = _copy(index, time, start[b], stop[b], target, later, half, size, state, 0, out_index, out_time)
+        own = (index, time, start[b], stop[b])
+        n = _copy(*own, target, later, each, True, nudges, size, state, 0, out_index, out_time)
         _targets(turn, dx, dy, -right, -down, size, target)
         given = (theirs[0], theirs[1], theirs[2][other], theirs[3][other])
-        n = _copy(*given, target, -later, half, size, state, n, out_index, out_time)
+        n = _copy(*given, target, -later, each, True, nudges, size, state, n, out_index, out_time)
     return _sprinkle(noise, duration[b], size, state, n, out_index, out_time)
 
 
@@ -311,13 +319,14 @@ def _middle(index: Array, time: Array, start: int, stop: int, width: int, height
 @jit
 def _copy(
     index: Array, time: Array, start: int, stop: int, target: Array, later: float,
-    each: tuple[float, float, float, float, int], size: Sensor, state: Array, n: int, out_index: Array, out_time: Array,
+    each: tuple[float, float, float, float, int], half: bool, nudges: Array, size: Sensor, state: Array, n: int,
+    out_index: Array, out_time: Array,
 ) -> Any:  # fmt: skip
-    """Append a recording's events, each changed by itself; returns how many there are now."""
+    """Append a recording's events or a random half, each changed by itself; returns how many there are now."""
     speed, jitter, channel_jitter, keep, duration = each
     # an event that goes is overwritten by the next: a branch would be guessed wrong at each
     to = np.uint64(n)
-    if speed == 1 and later == 0 and jitter == 0 and channel_jitter == 0 and keep == 1:
+    if speed == 1 and later == 0 and jitter == 0 and channel_jitter == 0 and keep == 1 and not half:
         for i in range(start, stop):
             place = target[np.uint64(index[i])]
             out_index[to], out_time[to] = place, time[i]
@@ -325,29 +334,41 @@ def _copy(
         return np.int64(to)
     # 64 random bits say of an event whether it stays (24 of them) and how it is jittered (12 each for time, x and y)
     counter, below = state[0], np.uint64(keep * 16777216)
-    for i in range(start, stop):
-        counter += GAMMA
-        word = bits(counter)
-        place = target[np.uint64(index[i])]
-        if channel_jitter > 0 and place >= 0:
-            place = _nudge(place, channel_jitter, word, size)
-        t = (time[i] + later) * speed + jitter * NORMAL[(word >> np.uint64(24)) & np.uint64(4095)]
-        out_index[to], out_time[to] = place, int(t)
-        to += np.uint64((place >= 0) & (t >= 0) & (t < duration) & ((word & np.uint64(16777215)) < below))
+    for begin in range(start, stop, 64):
+        chosen = ALL
+        if half:  # 64 more say which of 64 events are in it
+            counter += GAMMA
+            chosen = bits(counter)
+        if stop - begin < 64:
+            chosen &= (ONE << np.uint64(stop - begin)) - ONE
+        while chosen:
+            k: Any = np.uint64(begin) + lowest(chosen)  # type: ignore[call-arg]
+            chosen &= chosen - ONE
+            counter += GAMMA
+            word = bits(counter)
+            place = target[np.uint64(index[k])]
+            if channel_jitter > 0:
+                place = _nudge(place, nudges, word, size)
+            t = (time[k] + later) * speed + jitter * NORMAL[(word >> np.uint64(24)) & np.uint64(4095)]
+            out_index[to], out_time[to] = place, int(t)
+            to += np.uint64((place >= 0) & (t >= 0) & (t < duration) & ((word & np.uint64(16777215)) < below))
     state[0] = counter
     return np.int64(to)
 
 
 @jit
-def _nudge(channel: int, strength: float, word: Any, size: Sensor) -> int:
+def _nudge(channel: int, nudges: Array, word: Any, size: Sensor) -> int:
     """A channel jittered along x and y, -1 for off the sensor."""
     width, height, _ = size
-    row = channel // width
-    x = channel - row * width + int(np.floor(strength * NORMAL[(word >> np.uint64(36)) & np.uint64(4095)] + 0.5))
+    right = nudges[(word >> np.uint64(36)) & np.uint64(4095)]
     if height == 1:
-        return x if 0 <= x < width else -1
-    down = int(np.floor(strength * NORMAL[(word >> np.uint64(48)) & np.uint64(4095)] + 0.5))
-    return (row + down) * width + x if 0 <= x < width and 0 <= row % height + down < height else -1
+        x = channel + right
+        return x if (channel >= 0) & (x >= 0) & (x < width) else -1
+    row = channel // width
+    x = channel - row * width + right
+    down = nudges[(word >> np.uint64(48)) & np.uint64(4095)]
+    inside = (channel >= 0) & (x >= 0) & (x < width) & (row % height + down >= 0) & (row % height + down < height)
+    return (row + down) * width + x if inside else -1
 
 
 @jit

@@ -20,6 +20,7 @@ from spiking.datasets import split, storage
 from spiking.datasets.binning import bin_events, count_events
 from spiking.datasets.check import check_recordings, name_of
 from spiking.datasets.errors import DataError
+from spiking.datasets.pooling import Pooling, pooling
 from spiking.events import Events, Sensor
 
 if TYPE_CHECKING:
@@ -63,6 +64,8 @@ class EventStore:
         self.channels = channels
         self.sensor = sensor
         self.metadata = metadata
+        self._recorded = channels, sensor  # of `_index`; pooling changes what is seen of them
+        self._pooled: Pooling | None = None
 
     @classmethod
     def from_arrays(
@@ -144,15 +147,19 @@ class EventStore:
         np.cumsum(self._stop - self._start, out=indptr[1:])
         if len(self) and (self._start[1:] == self._stop[:-1]).all():
             whole = slice(self._start[0], self._stop[-1])
-            return self._index[whole], self._time[whole], indptr
-        parts = [slice(a, b) for a, b in zip(self._start, self._stop, strict=True)]
-        none = slice(0, 0)
-        index = np.concatenate([self._index[none], *(self._index[p] for p in parts)])
-        return index, np.concatenate([self._time[none], *(self._time[p] for p in parts)]), indptr
+            index, time = self._index[whole], self._time[whole]
+        else:
+            parts = [slice(0, 0), *(slice(a, b) for a, b in zip(self._start, self._stop, strict=True))]
+            index, time = (np.concatenate([array[part] for part in parts]) for array in (self._index, self._time))
+        return index if self._pooled is None else self._pooled.group[index], time, indptr
 
     def spans(self) -> tuple[Array, Array, Array, Array]:
         """(index, time, start, stop): the arrays of the whole store, and where in them these recordings lie."""
         return self._index, self._time, self._start, self._stop
+
+    def recorded(self) -> tuple[int, Sensor | None, Pooling | None]:
+        """Channels and sensor of the arrays of `spans`, and how they are pooled."""
+        return *self._recorded, self._pooled
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -182,6 +189,24 @@ class EventStore:
         part._start, part._stop = self._start[at], self._stop[at]
         part.ids, part.labels, part.duration = self.ids[at], self.labels[torch.from_numpy(at)], self.duration[at]
         part.metadata = {name: column[at] for name, column in self.metadata.items()}
+        return part
+
+    def pooled(self, size: int) -> EventStore:
+        """A view that sees groups of neighbouring channels, or squares of pixels, as one channel.
+
+        Events are pooled on their way into bins, after they have been augmented; nothing is copied.
+
+        Arguments:
+            size: channels of a group, or pixels along each side of a square.
+
+        Raises:
+            ValueError: as `spiking.datasets.pooling.pooling`.
+        """
+        part = copy.copy(self)
+        now = pooling(self.channels, self.sensor, size)
+        before = self._pooled
+        part._pooled = now if before is None else now._replace(group=now.group[before.group])
+        part.channels, part.sensor = now.channels, now.sensor
         return part
 
     def split(
@@ -228,8 +253,9 @@ class EventStore:
         """
         at = self._positions(indices)
         start, stop, duration = self._start[at], self._stop[at], self.duration[at]
-        given = (self._index, self._time, start, stop, duration, self.channels)
-        return bin_events(*given, dt, steps, binary, self.sensor), self.labels[torch.from_numpy(at)]
+        channels, sensor, pooled = self.recorded()
+        given = (self._index, self._time, start, stop, duration, channels)
+        return bin_events(*given, dt, steps, binary, sensor, pooled), self.labels[torch.from_numpy(at)]
 
     def loader(self, batch_size: int, dt: float = 5.0, steps: int | None = None, **options: Any) -> Loader:
         """Batches of all recordings, epoch after epoch; arguments as `Loader` takes them."""
@@ -249,7 +275,8 @@ class EventStore:
             (n, bins * N) float32, column k*N + c for part k and channel c.
         """
         horizon = max(self._longest, 1) / 1000 if horizon is None else horizon
-        return count_events(self._index, self._time, self._start, self._stop, self.channels, horizon, bins)
+        channels, _, pooled = self.recorded()
+        return count_events(self._index, self._time, self._start, self._stop, channels, horizon, bins, pooled)
 
     def _positions(self, indices: Any) -> Array:
         at = np.arange(len(self))[indices] if isinstance(indices, slice) else np.asarray(indices)

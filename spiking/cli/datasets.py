@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from spiking.cli.mistake import Mistake
 
 if TYPE_CHECKING:
     from spiking.datasets import EventStore
+
+PIECE = 1 << 24
 
 
 def main(argv: Sequence[str]) -> int:
@@ -27,6 +30,8 @@ def main(argv: Sequence[str]) -> int:
         sub.add_argument("--skip-corrupt", action="store_true", help="leave out recordings that can't be read")
         if action == "info":
             sub.add_argument("--out", help="the picture's file (default: NAME.png here)")
+            sub.add_argument("--recording", type=int, default=0, help="which one is drawn (default %(default)s)")
+            sub.add_argument("--gif", metavar="FILE", help="also write the recording as an animated GIF")
     given = words.parse_args(argv)
 
     from spiking.datasets import available, load
@@ -46,7 +51,8 @@ def main(argv: Sequence[str]) -> int:
     store = load(name, split="all", root=root, skip_corrupt=given.skip_corrupt)
     print(describe(store))
     if given.action == "info":
-        print(_picture(store, given.name.partition(":")[0], given.out))
+        for path in _pictures(store, given):
+            print(path)
     return 0
 
 
@@ -54,36 +60,57 @@ def describe(store: EventStore) -> str:
     """Counts, durations, rates and class balance in a few lines."""
     import numpy as np
 
-    events = store.counts().sum(1)
+    index, _, indptr = store.arrays()
+    events = np.diff(indptr)
     seconds = store.duration / 1e6
-    rate = events.sum() / (seconds.sum() * store.channels)
+    rates = events / (seconds * store.channels)
+    parts = [index[k : k + PIECE] for k in range(0, len(index), PIECE)]  # counting makes eight bytes of each channel
+    active = sum((np.bincount(part, minlength=store.channels) for part in parts), np.zeros(store.channels, np.int64))
     where = f"{store.channels} channels" if store.sensor is None else f"sensor {'x'.join(map(str, store.sensor))}"
-    parts = np.bincount(store.labels.numpy(), minlength=len(store.classes))
+    sizes = np.bincount(store.labels.numpy(), minlength=len(store.classes))
+    fewest, most = int(sizes.argmin()), int(sizes.argmax())
     lines = [
         f"{len(store):,} recordings, {len(store.classes)} classes, {where}",
         f"duration    {seconds.min() * 1000:.0f} to {seconds.max() * 1000:.0f} ms, mean {seconds.mean() * 1000:.0f} ms",
-        f"events      {events.min():,.0f} to {events.max():,.0f} per recording, mean {events.mean():,.0f}",
-        f"rate        {rate:.2f} Hz per channel",
-        "classes     " + ", ".join(f"{c}: {n}" for c, n in zip(store.classes, parts, strict=True)),
+        f"events      {events.min():,} to {events.max():,} per recording, mean {events.mean():,.0f}",
+        f"rate        {rates.min():.2f} to {rates.max():.2f} Hz per channel, mean {store.rate:.2f}; "
+        f"{(active == 0).sum():,} of {store.channels:,} channels silent",
+        f"balance     {sizes[fewest]:,} ({store.classes[fewest]}) to {sizes[most]:,} ({store.classes[most]}) "
+        "recordings of a class",
+        _row("classes", store.classes, sizes),
     ]
     for column, values in sorted(store.metadata.items()):
-        kinds, sizes = np.unique(values, return_counts=True)
+        kinds, counts = np.unique(values, return_counts=True)
         if len(kinds) <= 20:
-            lines.append(f"{column:<12}" + ", ".join(f"{k}: {n}" for k, n in zip(kinds, sizes, strict=True)))
+            lines.append(_row(column, kinds, counts))
         else:
-            lines.append(f"{column:<12}{len(kinds)} different values")
+            lines.append(f"{column:<12}{len(kinds):,} different values")
     return "\n".join(lines)
 
 
-def _picture(store: EventStore, name: str, out: str | None) -> Path:
+def _row(name: str, kinds: Iterable[Any], counts: Iterable[int]) -> str:
+    text = ", ".join(f"{kind}: {count:,}" for kind, count in zip(kinds, counts, strict=True))
+    return textwrap.fill(text, 112, initial_indent=f"{name:<12}", subsequent_indent=" " * 12)
+
+
+def _pictures(store: EventStore, given: argparse.Namespace) -> list[Path]:
+    """Draw what was asked for."""
     from spiking import plots
-    longest = float(store.duration[0]) / 1000
-    events, labels = store.batch([0], dt=max(longest / 300, 0.1))
-    title = f"{name}: {store.name(0)}, class {store.classes[int(labels[0])]}"
-    chart = plots.raster(events) if store.sensor is None else plots.event_image(events, title=title)
-    path = Path(out or f"{name}.png")
+
+    show, name = given.recording, given.name.partition(":")[0]
+    if not 0 <= show < len(store):
+        raise Mistake(f"--recording: expected 0 to {len(store) - 1}, got {show}")
+    if given.gif and Path(given.gif).suffix.lower() != ".gif":
+        raise Mistake(f"--gif: expected a name that ends in .gif, got {given.gif}")
+    drawn = [Path(given.out or f"{name}.png")]
     try:
-        chart.savefig(path)
+        plots.overview(store, show, title=name).savefig(drawn[0])
     except (OSError, ValueError) as error:
-        raise Mistake(f"--out: {path} can't be written ({error})") from error
-    return path
+        raise Mistake(f"--out: {drawn[0]} can't be written ({error})") from error
+    if given.gif:
+        events, labels = store.batch([show], dt=max(float(store.duration[show]) / 1000 / 300, 0.001))
+        try:
+            drawn.append(plots.movie(events, given.gif, f"{name}, class {store.classes[int(labels[0])]}"))
+        except OSError as error:
+            raise Mistake(f"--gif: {given.gif} can't be written ({error})") from error
+    return drawn

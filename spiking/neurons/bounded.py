@@ -85,7 +85,7 @@ class Bounded:
 
         Arguments:
             layer: whose parameter it is; its `bounds` maps names to ranges.
-            value: a number, (N,), or (low, high) between which each neuron draws its own.
+            value: a number, (N,), or (low, high) between which each neuron draws its own; YAML makes a list of it.
             size: N.
             learn: whether it trains.
             bounds: range of training; by default the two ends of `value`, else those of the class.
@@ -95,7 +95,7 @@ class Bounded:
             ValueError: naming the parameter, if the value has another shape or lies outside its range.
         """
         if bounds is None:
-            bounds = (float(value[0]), float(value[1])) if isinstance(value, tuple) else (self.low, self.high)
+            bounds = (float(value[0]), float(value[1])) if isinstance(value, (tuple, list)) else (self.low, self.high)
         elif not (len(bounds) == 2 and bounds[0] < bounds[1] and (bounds[0] > 0 or not self.log)):
             raise ValueError(f"ranges: expected {self.name}=(low, high), low < high, got {bounds}")
         chosen = self._draw(value, size).to(device=device, dtype=dtype or torch.get_default_dtype())
@@ -107,7 +107,7 @@ class Bounded:
         layer.register_parameter(f"raw_{self.name}", nn.Parameter(chosen.log() if self.log else chosen))
 
     def _draw(self, value: Value, size: int) -> Tensor:
-        if isinstance(value, tuple):
+        if isinstance(value, (tuple, list)):
             if len(value) != 2 or not value[0] < value[1]:
                 raise ValueError(f"{self.name}: expected (low, high), low < high, got {value}")
             self._allowed(torch.tensor(value))

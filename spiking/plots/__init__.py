@@ -2,7 +2,9 @@
 
 from spiking.plots.compare import fidelity
 from spiking.plots.curves import confusion, learning_curve
+from spiking.plots.movie import movie
+from spiking.plots.overview import overview
 from spiking.plots.raster import raster
 from spiking.plots.spikes import event_image, rates
 
-__all__ = ["confusion", "event_image", "fidelity", "learning_curve", "raster", "rates"]
+__all__ = ["confusion", "event_image", "fidelity", "learning_curve", "movie", "overview", "raster", "rates"]

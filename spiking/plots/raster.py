@@ -52,9 +52,9 @@ def raster(
     np.add.at(signed, (events.rows().cpu().numpy(), events.index.cpu().numpy()), 1)
     if events.sensor is not None and events.sensor[2] == 2:
         signed[:, : N // 2] *= -1
-    _image(axes[0], signed, events.dt, f"input\n{N} channels")
+    draw_spikes(axes[0], signed, events.dt, f"input\n{N} channels")
     for k, train in enumerate(trains):
-        _image(axes[1 + k], train, events.dt, f"layer {k + 1}\n{train.shape[1]} neurons")
+        draw_spikes(axes[1 + k], train, events.dt, f"layer {k + 1}\n{train.shape[1]} neurons")
     if output is not None:
         _readout(axes[-1], np.asarray(output), events.dt, classes, label)
     axes[-1].set_xlabel("time (ms)")
@@ -62,18 +62,29 @@ def raster(
     return chart
 
 
-def _image(axes: Any, train: Array, dt: float, name: str) -> None:
-    """(T, N) spikes as an image, a row for each neuron, or for a few where there are more than rows to see."""
+def draw_spikes(axes: Any, train: Array, dt: float, name: str) -> Any:
+    """(T, N) spikes as an image, a row for each neuron, or for a few where there are more than rows to see.
+
+    Arguments:
+        axes: where to draw.
+        train: (T, N), negative where they are to be blue.
+        dt: step in ms.
+        name: beside the image.
+
+    Returns:
+        matplotlib's image.
+    """
     T, N = train.shape
     group = -(-N // ROWS)
     rows = np.pad(train, ((0, 0), (0, -N % group))).reshape(T, -1, group).sum(2).T
     high = max(1.0, float(np.percentile(np.abs(rows[rows != 0]), 90)) if rows.any() else 1.0)
     extent = (0, T * dt, -0.5, rows.shape[0] * group - 0.5)
-    axes.imshow(
+    image = axes.imshow(
         rows, aspect="auto", origin="lower", interpolation="nearest", cmap=SPIKES, vmin=-high, vmax=high, extent=extent
     )
     axes.set_ylabel(name)
     axes.set_yticks([0, N - 1])
+    return image
 
 
 def _readout(axes: Any, output: Array, dt: float, classes: Sequence[str], label: int | None) -> None:

@@ -24,6 +24,7 @@ class EventData(pl.LightningDataModule):
         dt: length of a step, ms.
         steps: steps per batch; `None` means as many as each batch needs.
         binary: several events in one step and channel count once.
+        pool: neighbouring channels, or pixels along each side of a square, that become one channel.
         valid: share (below 1) or number of what is held out of the training recordings; 0 holds nothing out. `None`
             takes the data set's own validation recordings, and where it has none a share of 0.15.
         valid_by: column whose values are not divided, such as the writer; `None` holds out recordings, every
@@ -46,6 +47,7 @@ class EventData(pl.LightningDataModule):
         dt: float = 10.0,
         steps: int | None = None,
         binary: bool = False,
+        pool: int = 1,
         valid: float | None = None,
         valid_by: str | None = None,
         fold: int | None = None,
@@ -62,7 +64,7 @@ class EventData(pl.LightningDataModule):
             raise ValueError("fold: needs valid_by, the column whose values are held out one by one")
         self.source = f"folder:{root}" if name == "folder" else name
         self.root = None if name == "folder" else root
-        self.batch_size, self.dt, self.steps, self.binary = batch_size, dt, steps, binary
+        self.batch_size, self.dt, self.steps, self.binary, self.pool = batch_size, dt, steps, binary, pool
         self.valid_share, self.valid_by, self.fold = valid, valid_by, fold
         self.augment, self.seed, self.skip_corrupt = augment, seed, skip_corrupt
         self.whole: EventStore | None = None
@@ -71,11 +73,15 @@ class EventData(pl.LightningDataModule):
         """Load and split, once."""
         if self.whole is not None:
             return
-        self.whole = load(self.source, split="train", root=self.root, skip_corrupt=self.skip_corrupt)
+        self.whole = self._load("train")
         if len(self.whole.classes) < 2:
             raise DataError(f"{self.source}: expected recordings of at least two classes, got {self.whole.classes}")
-        self.test = load(self.source, split="test", root=self.root, skip_corrupt=self.skip_corrupt)
+        self.test = self._load("test")
         self.train, self.valid = self._divide(self.whole)
+
+    def _load(self, split: str) -> EventStore:
+        store = load(self.source, split=split, root=self.root, skip_corrupt=self.skip_corrupt)
+        return store if self.pool == 1 else store.pooled(self.pool)
 
     def _divide(self, whole: EventStore) -> tuple[EventStore, EventStore | None]:
         """(training, validation) recordings, the same for every seed, so that runs differ in training alone."""
@@ -85,7 +91,7 @@ class EventData(pl.LightningDataModule):
                 raise ValueError(f"fold: expected 0 to {len(values) - 1} for column {self.valid_by!r}, got {self.fold}")
             return whole.split(by=self.valid_by, hold_out=[values[self.fold]])
         if self.valid_share is None and "valid" in splits(self.source, self.root):
-            return whole, load(self.source, split="valid", root=self.root, skip_corrupt=self.skip_corrupt)
+            return whole, self._load("valid")
         share = SHARE if self.valid_share is None else self.valid_share
         if not share:
             return whole, None
@@ -97,7 +103,7 @@ class EventData(pl.LightningDataModule):
         Raises:
             ValueError: if there is no such column, or fewer than two values.
         """
-        whole = whole or load(self.source, split="train", root=self.root, skip_corrupt=self.skip_corrupt)
+        whole = whole or self._load("train")
         if self.valid_by not in whole.metadata:
             raise ValueError(f"valid_by: expected one of the columns {sorted(whole.metadata)}, got {self.valid_by!r}")
         values: list[Any] = np.unique(whole.metadata[self.valid_by]).tolist()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 from pathlib import Path
 from types import ModuleType
@@ -28,14 +29,27 @@ def test_the_page_runs() -> None:
     assert len(names["own"]) == 2 and len(names["store"]) == 3
 
 
-def test_benchmark_loading_compares_before_it_measures(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_benchmark_loading_prints_what_it_measures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     benchmark = module("benchmarks/loading.py")
-    tonic, read = benchmark.tonic_loader, benchmark.shd.read
+    tonic = benchmark.tonic_loader
     monkeypatch.setattr(benchmark, "tonic_loader", lambda folder, workers: tonic(folder, 0))
     result = benchmark.measure(recordings=3, repeats=1)
     assert result["speedup"] == pytest.approx(
         min(result["tonic.median"], result["tonic_2_workers.median"]) / result["ours.median"]
     )
+    monkeypatch.setattr(benchmark, "measure", lambda recordings, repeats: dict(result))
+    monkeypatch.setattr("sys.argv", ["loading.py", "--augmented", "5", "--repeats", "1", "--out", str(tmp_path)])
+    benchmark.main()
+    said, kept = capsys.readouterr().out, json.loads((tmp_path / "metrics.json").read_text())
+    assert "5 recordings as the preset shd bins them" in said and "everything" in said
+    assert all(kept[f"{way}.min.recordings_per_second"] > 0 for way in ("plain", "preset", "everything"))
+
+
+def test_benchmark_loading_refuses_other_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    benchmark = module("benchmarks/loading.py")
+    read = benchmark.shd.read
     monkeypatch.setattr(benchmark.shd, "read", lambda path: read(path).select([1, 0, 2]))
     with pytest.raises(SystemExit, match="the frames differ: no timings"):
         benchmark.measure(recordings=3, repeats=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -17,6 +18,7 @@ import lightning.pytorch as pl
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from spiking.cli.main import main
 from spiking.datasets import EventStore, load
@@ -255,7 +257,39 @@ def test_datasets(
     assert main(["datasets", "info", "folder", "--root", str(recordings), "--out", str(picture)]) == 0
     out = capsys.readouterr().out
     assert "left: 15, right: 15" in out and out.splitlines()[-1] == str(picture)
+    assert "balance     15 (left) to 15 (left) recordings of a class" in out and "0 of 72 channels silent" in out
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_info_of_channels_with_a_movie(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Facts that can be counted by hand, and an animated picture beside the still one."""
+    for name, channels in (("low", [0, 1, 1]), ("high", [3, 3])):
+        (tmp_path / "own" / name).mkdir(parents=True)
+        for i in range(1 + len(channels) % 2):
+            times = range(0, 1000 * len(channels), 1000)
+            rows = "".join(f"{t},{c}\n" for t, c in zip(times, channels, strict=True))
+            (tmp_path / "own" / name / f"{i}.csv").write_text(f"t,channel\n{rows}")
+    (tmp_path / "own" / "sensor.json").write_text('{"channels": 5}')
+    words = ["datasets", "info", f"folder:{tmp_path / 'own'}", "--out", str(tmp_path / "a.png"), "--recording", "2"]
+    assert main([*words, "--gif", str(tmp_path / "a.gif")]) == 0
+    out = capsys.readouterr().out
+    assert "3 recordings, 2 classes, 5 channels" in out and "2 to 3 per recording, mean 3" in out
+    assert "2 of 5 channels silent" in out and "balance     1 (high) to 2 (low) recordings of a class" in out
+    assert out.splitlines()[-2:] == [str(tmp_path / "a.png"), str(tmp_path / "a.gif")]
+    with Image.open(tmp_path / "a.gif") as movie:
+        assert movie.format == "GIF" and movie.n_frames > 10
+
+
+def test_info_s_mistakes(recordings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["datasets", "info", f"folder:{recordings}", "--out", str(tmp_path / "a.png")]
+    for more, message in (
+        (["--recording", "30"], "--recording: expected 0 to 29, got 30"),
+        (["--gif", str(tmp_path / "a.mp4")], "--gif: expected a name that ends in .gif"),
+        (["--gif", str(tmp_path / "no" / "a.gif")], "--gif: .* can't be written"),
+        (["--out", str(tmp_path / "no" / "a.png")], "--out: .* can't be written"),
+    ):
+        assert main([*words, *more]) == 2
+        assert re.search(message, capsys.readouterr().err)
 
 
 @pytest.mark.parametrize(

@@ -228,6 +228,7 @@ def test_training_cannot_leave_the_range() -> None:
 
 
 def test_values_read_and_set_in_ms() -> None:
+    assert LIF(IN, N, tau_mem=[10.0, 40.0], learn=("tau_mem",)).bounds == {"tau_mem": (10.0, 40.0)}  # as YAML has it
     layer = ALIF(IN, N, tau_mem=(10.0, 40.0), tau_adapt=torch.linspace(100, 200, N), learn=("tau_mem",))
     assert layer.bounds == {"tau_mem": (10.0, 40.0)}
     assert ((layer.tau_mem >= 10) & (layer.tau_mem <= 40)).all() and layer.tau_mem.unique().numel() > 1

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image, ImageSequence
 
 from spiking import Events, plots
+from tests.datasets.strategies import random_store
 
 
 @pytest.fixture
@@ -73,6 +77,37 @@ def test_event_image_signs_polarities(events: Events) -> None:
     assert late[1, 2] == 1 and np.count_nonzero(late) == 1
     with pytest.raises(ValueError, match="sensor"):
         plots.event_image(Events.from_dense(torch.ones(2, 1, 3), dt=1.0))
+
+
+def test_movie_shows_each_event_in_its_frame(events: Events, tmp_path: Path) -> None:
+    with Image.open(plots.movie(events, tmp_path / "a.gif", frames=3)) as movie:
+        frames = [np.asarray(frame.convert("RGB"), np.int64) for frame in ImageSequence.Iterator(movie)]
+    assert len(frames) == 3
+    blue, red = ([f[..., 2 - 2 * k] - f[..., 2 * k] > 20 for f in frames] for k in (0, 1))
+    assert [mask.any() for mask in red] == [False, False, True] and blue[0].any() and not (blue[0] & red[2]).any()
+    light = [frame[blue[0]].mean() for frame in frames]
+    assert light[0] < light[1] < light[2]  # it fades where it was
+    channels = Events.from_dense(torch.ones(4, 1, 3), dt=2.0)
+    with Image.open(plots.movie(channels, tmp_path / "b.gif")) as movie:
+        dark = [int((np.asarray(frame.convert("L")) < 128).sum()) for frame in ImageSequence.Iterator(movie)]
+    assert len(dark) == 4 and sorted(set(dark)) == dark
+    with pytest.raises(ValueError, match="events: expected one recording"):
+        plots.movie(events[:, [0, 0]], tmp_path / "c.gif")
+
+
+def test_overview_counts(tmp_path: Path) -> None:
+    store = random_store(n=20, channels=24, sensor=(4, 3, 2), split=np.array(["train"] * 15 + ["test"] * 5))
+    chart = plots.overview(store, show=7, title="some")
+    over_time, sizes, classes = chart.subfigs[1].axes
+    width = np.diff(over_time.patches[0].get_data().edges)
+    total = sum((patch.get_data().values * width).sum() for patch in over_time.patches)
+    assert total == pytest.approx(len(store.select([7]).arrays()[0]))
+    assert sum(patch.get_height() for patch in sizes.patches) == 20
+    assert sum(patch.get_height() for patch in classes.patches) == 20
+    assert len(chart.subfigs[0].axes) == 4 and chart.subfigs[0]._suptitle.get_text().startswith("some: recording 7")
+    chart.savefig(tmp_path / "a.png")
+    flat = plots.overview(random_store(classes=50, n=100))
+    assert len(flat.subfigs[0].axes) == 1 and flat.subfigs[1].axes[2].get_xlabel() == "class"
 
 
 def test_rates_count_the_silent() -> None:
