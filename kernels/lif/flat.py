@@ -14,14 +14,21 @@ from torch import Tensor
 from spiking.kernels.lif.rule import CHECKPOINT, saved_rows
 
 
-def _kernels(backend: str) -> ModuleType:
+def _kernels(backend: str, recurrent: Tensor | None) -> tuple[ModuleType, list[Tensor]]:
+    """The module that does the work, and what it takes between the weight and the parameters."""
     if backend == "triton":
+        if recurrent is not None:
+            raise NotImplementedError("recurrent: no Triton kernel takes recurrent weights")
         from spiking.kernels.lif import gpu
 
-        return gpu
+        return gpu, []
+    if recurrent is not None:
+        from spiking.kernels.lif import cpu_recurrent
+
+        return cpu_recurrent, [recurrent]
     from spiking.kernels.lif import cpu
 
-    return cpu
+    return cpu, []
 
 
 @torch.library.custom_op("spiking::lif", mutates_args=())
@@ -31,6 +38,7 @@ def lif(
     index: Tensor | None,
     value: Tensor | None,
     weight: Tensor | None,
+    recurrent: Tensor | None,
     params: Tensor,
     state: Tensor,
     lengths: Tensor,
@@ -42,8 +50,9 @@ def lif(
     backend: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """spikes, membrane (empty unless `trace`), state, and for the backward pass bits and checkpoints."""
-    result: tuple[Tensor, Tensor, Tensor, Tensor, Tensor] = _kernels(backend).forward(
-        current, indptr, index, value, weight, params, state, lengths, steps, flags, trace, save
+    kernels, more = _kernels(backend, recurrent)
+    result: tuple[Tensor, Tensor, Tensor, Tensor, Tensor] = kernels.forward(
+        current, indptr, index, value, weight, *more, params, state, lengths, steps, flags, trace, save
     )
     return result
 
@@ -55,6 +64,7 @@ def _(
     index: Tensor | None,
     value: Tensor | None,
     weight: Tensor | None,
+    recurrent: Tensor | None,
     params: Tensor,
     state: Tensor,
     lengths: Tensor,
@@ -86,6 +96,7 @@ def lif_backward(
     index: Tensor | None,
     value: Tensor | None,
     weight: Tensor | None,
+    recurrent: Tensor | None,
     params: Tensor,
     state: Tensor,
     lengths: Tensor,
@@ -96,13 +107,18 @@ def lif_backward(
     surrogate: list[float],
     learn: bool,
     backend: str,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of the input (the currents, or the weight), the parameters if they `learn`, and the initial state."""
-    result: tuple[Tensor, Tensor, Tensor] = _kernels(backend).backward(
-        grad_spikes, grad_membrane, grad_last, current, indptr, index, value, weight, params, state, lengths, bits,
-        checkpoints, steps, flags, surrogate, learn,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of the input, the recurrent weights, the parameters and the initial state.
+
+    The input is the currents or the weight; without recurrent weights theirs is empty; that of the parameters holds
+    only if they `learn`.
+    """
+    kernels, more = _kernels(backend, recurrent)
+    grad_input, *grad_recurrent, grad_params, grad_state = kernels.backward(
+        grad_spikes, grad_membrane, grad_last, current, indptr, index, value, weight, *more, params, state, lengths,
+        bits, checkpoints, steps, flags, surrogate, learn,
     )
-    return result
+    return grad_input, grad_recurrent[0] if grad_recurrent else params.new_empty(0), grad_params, grad_state
 
 
 @lif_backward.register_fake
@@ -115,6 +131,7 @@ def _(
     index: Tensor | None,
     value: Tensor | None,
     weight: Tensor | None,
+    recurrent: Tensor | None,
     params: Tensor,
     state: Tensor,
     lengths: Tensor,
@@ -125,10 +142,11 @@ def _(
     surrogate: list[float],
     learn: bool,
     backend: str,
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     like = weight if current is None else current
     assert like is not None
-    return torch.empty_like(like), torch.empty_like(params), torch.empty_like(state)
+    grad_recurrent = params.new_empty(0) if recurrent is None else torch.empty_like(recurrent)
+    return torch.empty_like(like), grad_recurrent, torch.empty_like(params), torch.empty_like(state)
 
 
 def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -140,15 +158,16 @@ def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> Non
 def _differentiate(
     ctx: Any, grad_spikes: Tensor, grad_membrane: Tensor, grad_last: Tensor, *_: Tensor
 ) -> tuple[Tensor | None, ...]:
-    current, indptr, index, value, weight, params, state, lengths, bits, checkpoints = ctx.saved_tensors
-    grad_input, grad_params, grad_state = lif_backward(
+    current, indptr, index, value, weight, recurrent, params, state, lengths, bits, checkpoints = ctx.saved_tensors
+    grad_input, grad_recurrent, grad_params, grad_state = lif_backward(
         grad_spikes.contiguous(), grad_membrane.contiguous() if ctx.trace else None, grad_last.contiguous(),
-        current, indptr, index, value, weight, params, state, lengths, bits, checkpoints,
-        ctx.steps, ctx.flags, ctx.surrogate, ctx.needs_input_grad[5], ctx.backend,
+        current, indptr, index, value, weight, recurrent, params, state, lengths, bits, checkpoints,
+        ctx.steps, ctx.flags, ctx.surrogate, ctx.needs_input_grad[6], ctx.backend,
     )
     grad_current, grad_weight = (grad_input, None) if weight is None else (None, grad_input)
+    fan_out = None if recurrent is None else grad_recurrent
     none = (None,) * 7
-    return grad_current, None, None, None, grad_weight, grad_params, grad_state, *none
+    return grad_current, None, None, None, grad_weight, fan_out, grad_params, grad_state, *none
 
 
 torch.library.register_autograd("spiking::lif", _differentiate, setup_context=_setup)

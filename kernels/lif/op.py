@@ -177,7 +177,8 @@ def lif(
         inputs = [t for t in (current, matrix, params, initial) if t is not None]
         save = torch.is_grad_enabled() and any(t.requires_grad for t in inputs)
         spikes, membrane, last, _, _ = flat.lif(
-            current, *events, matrix, params, initial, valid, T, flags.as_list(), surrogate.numbers, trace, save, chosen
+            current, *events, matrix, None, params, initial, valid, T, flags.as_list(), surrogate.numbers, trace, save,
+            chosen,
         )
     after = LIFState(*last.unbind(0))
     if trace:

@@ -7,7 +7,7 @@ float64 on the same numbers, replaying the backend's own spikes so that a decisi
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -37,6 +37,7 @@ class Case:
     lengths: tuple[int, ...] | None = None
     trace: bool = True
     bias: float = 0.0
+    recurrent: bool = False
 
 
 class Problem(NamedTuple):
@@ -51,6 +52,7 @@ class Problem(NamedTuple):
     flags: Flags
     surrogate: Surrogate
     gradients: tuple[Tensor, Tensor, Tensor]  # of spikes, membrane and last state, for the backward pass
+    recurrent: Tensor | None = None
 
 
 class Result(NamedTuple):
@@ -62,6 +64,7 @@ class Result(NamedTuple):
     grad_input: Tensor  # of the currents or of the weight
     grad_params: Tensor
     grad_state: Tensor
+    grad_recurrent: Tensor  # empty without recurrent weights
 
 
 _ALL = Flags(synapse=1, adaptation=2, adapt_previous=0, detach_reset=0, refractory=2, mute=1)
@@ -126,6 +129,66 @@ CASES = [
 ]
 
 
+def _recurrent(name: str, flags: Flags = _PLAIN, **options: Any) -> Case:
+    return Case(f"recurrent_{name}", flags, recurrent=True, **options)
+
+
+RECURRENT = [
+    _recurrent("lif"),
+    _recurrent("dense", fused=False),
+    _recurrent("without_trace", trace=False),
+    _recurrent("long", T=63),
+    _recurrent("one_segment", T=16),
+    _recurrent("segment_and_a_step", T=17),
+    _recurrent("one_step", T=1),
+    _recurrent("no_step", T=0),
+    _recurrent("no_step_dense", T=0, fused=False),
+    _recurrent("one_sample", B=1),
+    _recurrent("one_neuron", N=1),
+    _recurrent("odd_neurons", N=33),
+    _recurrent("several_blocks", N=301, B=5, T=18),
+    _recurrent("several_groups", B=37, N=19, lengths=tuple(k % 24 for k in range(37))),
+    _recurrent("several_blocks_adlif", Flags(adaptation=1, detach_reset=0, synapse=1), N=131, T=35, fused=False),
+    _recurrent("empty_batch", B=0),
+    _recurrent("empty_batch_dense", B=0, fused=False),
+    _recurrent("no_event", density=0.0),
+    _recurrent("all_firing", bias=30.0),
+    _recurrent("all_firing_refractory", Flags(refractory=3), bias=30.0),
+    _recurrent("counts_and_signs", valued=True),
+    _recurrent("lengths", lengths=(23, 0, 7)),
+    _recurrent("lengths_dense", replace(_ALL, adaptation=1), lengths=(16, 0, 22), fused=False),
+    _recurrent("lengths_in_second_segment", _ALL, lengths=(17, 1, 16)),
+    _recurrent("attached_reset", Flags(detach_reset=0)),
+    _recurrent("zero_reset", Flags(reset=1)),
+    _recurrent("zero_reset_attached", Flags(reset=1, detach_reset=0)),
+    _recurrent("no_reset", Flags(reset=2)),
+    _recurrent("next_reset", Flags(reset_next=1)),
+    _recurrent("next_reset_attached", Flags(reset_next=1, detach_reset=0)),
+    _recurrent("next_zero_reset_attached", Flags(reset=1, reset_next=1, detach_reset=0)),
+    _recurrent("inclusive", Flags(inclusive=1)),
+    _recurrent("synapse", Flags(synapse=1)),
+    _recurrent("previous_synapse_dense", Flags(synapse=2), fused=False),
+    _recurrent("hold_attached", Flags(refractory=3, detach_reset=0, synapse=2)),
+    _recurrent("mute", Flags(refractory=3, mute=1)),
+    _recurrent("alif", Flags(adaptation=2)),
+    _recurrent("alif_next_reset", Flags(adaptation=2, reset_next=1, detach_reset=0)),
+    _recurrent("alif_previous", Flags(adaptation=2, adapt_previous=1, detach_reset=0)),
+    _recurrent("se_adlif", Flags(adaptation=1, reset=1)),
+    _recurrent("ef_adlif", Flags(adaptation=1, adapt_previous=1, reset=1)),
+    _recurrent("adlif_attached", Flags(adaptation=1, detach_reset=0), surrogate="boxcar"),
+    _recurrent("adlif_hold", Flags(adaptation=1, refractory=2)),
+    _recurrent("adlif_previous_next", Flags(1, 1, 1, 0, 1, 0, 0, 0, 0)),
+    _recurrent("everything", _ALL, surrogate="arctan"),
+    _recurrent("everything_long", replace(_ALL, synapse=2, reset=1), T=63, valued=True, lengths=(63, 40, 33)),
+    _recurrent("everything_dense", replace(_ALL, mute=0), fused=False, N=33),
+    _recurrent("fast_sigmoid", surrogate="fast_sigmoid"),
+    _recurrent("arctan_several_blocks", surrogate="arctan", N=130, B=9),
+    _recurrent("slayer", surrogate="slayer"),
+    _recurrent("multi_gaussian", surrogate="multi_gaussian"),
+    _recurrent("leaky_integrator", Flags(reset=2), surrogate="never"),
+]
+
+
 def build(case: Case, dtype: torch.dtype = torch.float64, device: str = "cpu", seed: int = 0) -> Problem:
     """The tensors of a case, drawn with `seed` on the CPU, so that every backend gets the same numbers."""
     g = torch.Generator().manual_seed(seed)
@@ -159,6 +222,7 @@ def build(case: Case, dtype: torch.dtype = torch.float64, device: str = "cpu", s
         weight = place(torch.randn(case.inputs, N, generator=g, dtype=torch.float64) * 0.8)
     else:
         current = place(torch.randn(T, B, N, generator=g, dtype=torch.float64) * 1.5)
+    recurrent = place(torch.randn(N, N, generator=g, dtype=torch.float64) * 0.8 / N**0.5) if case.recurrent else None
     last = torch.randn(STATES, B, N, generator=g, dtype=torch.float64)
     last[REFRACTORY] = 0.0  # the counter is a number of steps: it has no gradient
     gradients = (
@@ -169,38 +233,42 @@ def build(case: Case, dtype: torch.dtype = torch.float64, device: str = "cpu", s
     surrogate = resolve(case.surrogate)
     assert isinstance(surrogate, Surrogate)
     return Problem(
-        current, events, weight, place(params), place(state), lengths.to(device), flags, surrogate, gradients
+        current, events, weight, place(params), place(state), lengths.to(device), flags, surrogate, gradients,
+        recurrent,
     )
 
 
-def _leaves(p: Problem) -> tuple[Tensor, Tensor, Tensor]:
+def leaves_of(p: Problem) -> list[Tensor]:
+    """The differentiable tensors of a case, ready for gradients: input, parameters, state, recurrent weights if any."""
     source = p.weight if p.current is None else p.current
     assert source is not None
-    source, params, state = (x.detach().clone().requires_grad_() for x in (source, p.params, p.state))
-    return source, params, state
+    given = [source, p.params, p.state] + ([] if p.recurrent is None else [p.recurrent])
+    return [x.detach().clone().requires_grad_() for x in given]
 
 
-def _gradients(leaves: tuple[Tensor, ...], outputs: tuple[Tensor, ...], given: tuple[Tensor, ...]) -> list[Tensor]:
+def _gradients(leaves: list[Tensor], outputs: tuple[Tensor, ...], given: tuple[Tensor, ...]) -> list[Tensor]:
     reached = [(y, g) for y, g in zip(outputs, given, strict=True) if y.requires_grad]
     found = torch.autograd.grad([y for y, _ in reached], leaves, [g for _, g in reached], allow_unused=True)
-    return [torch.zeros_like(x) if g is None else g for g, x in zip(found, leaves, strict=True)]
+    gradients = [torch.zeros_like(x) if g is None else g for g, x in zip(found, leaves, strict=True)]
+    return gradients if len(gradients) == 4 else [*gradients, gradients[0].new_empty(0)]
 
 
-def arguments(p: Problem, source: Tensor, params: Tensor, state: Tensor, backend: str, trace: bool = True) -> tuple:
+def arguments(p: Problem, leaves: list[Tensor], backend: str, trace: bool = True) -> tuple:
     """The arguments of `torch.ops.spiking.lif`, with the differentiable ones given."""
+    source, params, state, *recurrent = leaves
     events = (None, None, None) if p.events is None else (p.events.indptr, p.events.index, p.events.value)
     current, weight = (source, None) if p.events is None else (None, source)
     T = p.gradients[0].shape[0]
     return (
-        current, *events, weight, params, state, p.lengths, T, p.flags.as_list(), p.surrogate.numbers, trace, True,
-        backend,
+        current, *events, weight, *(recurrent or [None]), params, state, p.lengths, T, p.flags.as_list(),
+        p.surrogate.numbers, trace, True, backend,
     )  # fmt: skip
 
 
 def through_op(case: Case, p: Problem, backend: str) -> Result:
     """Forward and backward of the op on a backend."""
-    leaves = _leaves(p)
-    spikes, membrane, last, _, _ = torch.ops.spiking.lif(*arguments(p, *leaves, backend, case.trace))
+    leaves = leaves_of(p)
+    spikes, membrane, last, _, _ = torch.ops.spiking.lif(*arguments(p, leaves, backend, case.trace))
     outputs, given = (spikes, membrane, last), p.gradients
     if not case.trace:
         outputs, given = (spikes, last), (given[0], given[2])
@@ -209,12 +277,13 @@ def through_op(case: Case, p: Problem, backend: str) -> Result:
 
 def specified(case: Case, p: Problem, spikes: Tensor | None = None) -> Result:
     """Forward and backward of reference.py in float64, replaying `spikes` if given."""
-    exact = Problem(*(_double(x) for x in p[:3]), *(_double(x) for x in p[3:5]), *p[5:8], tuple(map(_double, p[8])))
-    leaves = _leaves(exact)
-    source, params, state = leaves
+    exact = Problem(*map(_double, p[:5]), *p[5:8], tuple(map(_double, p.gradients)), _double(p.recurrent))
+    leaves = leaves_of(exact)
+    source, params, state, *recurrent = leaves
     current = source if exact.events is None else exact.events.to_dense(torch.float64) @ source
     z, membrane, last = reference.lif(
-        current, params, state, p.flags, p.surrogate, None, p.lengths, None if spikes is None else spikes.double()
+        current, params, state, p.flags, p.surrogate, *(recurrent or [None]), p.lengths,
+        None if spikes is None else spikes.double(),
     )
     outputs, given = (z, membrane, last), exact.gradients
     if not case.trace:

@@ -12,7 +12,7 @@ from spiking import Events
 from spiking.kernels import Adaptation, FallbackWarning, LIFState, Rule, event_linear, lif, set_backend
 from spiking.kernels.lif.rule import CHECKPOINT
 
-from .cases import CASES, arguments, build
+from .cases import CASES, arguments, build, leaves_of
 
 OPS = torch.ops.spiking
 
@@ -29,9 +29,7 @@ def matrix(inputs: int = 30, N: int = 12, dtype: torch.dtype = torch.float32) ->
 def test_opcheck_lif(name: str) -> None:
     case = next(case for case in CASES if case.name == name)
     problem = build(case, torch.float32)
-    source = problem.weight if problem.current is None else problem.current
-    leaves = [x.clone().requires_grad_() for x in (source, problem.params, problem.state) if x is not None]
-    torch.library.opcheck(OPS.lif, arguments(problem, *leaves, "numba", case.trace))
+    torch.library.opcheck(OPS.lif, arguments(problem, leaves_of(problem), "numba", case.trace))
 
 
 def test_opcheck_event_linear() -> None:
