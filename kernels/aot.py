@@ -39,7 +39,7 @@ class Variant:
         kernel: the function under `triton.jit`.
         types: argument name -> type, "*fp32" for a pointer and "i32" for a number; arguments not named are None.
         constants: argument name -> value of the constexprs.
-        scratch: the pointer argument through which a program's threads pass data to each other, "" if there is none.
+        scratch: the pointer arguments through which a program's threads pass data to each other.
         options: how it is launched.
     """
 
@@ -47,7 +47,7 @@ class Variant:
     kernel: Any
     types: dict[str, str]
     constants: dict[str, Any] = field(default_factory=dict)
-    scratch: str = ""
+    scratch: tuple[str, ...] = ()
     options: dict[str, Any] = field(default_factory=lambda: dict(OPTIONS))
 
 

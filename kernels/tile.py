@@ -26,9 +26,9 @@ def wide(columns: int) -> int:
     return -(-columns // WIDTH) * WIDTH
 
 
-def block(columns: int) -> int:
-    """Columns of one program: the power of two that holds them, at least 16 and at most 128."""
-    return min(BLOCK, max(WIDTH, 1 << (max(columns, 1) - 1).bit_length()))
+def block(columns: int, most: int = BLOCK) -> int:
+    """Columns of one program: the power of two that holds them, at least 16 and at most `most`."""
+    return min(most, max(WIDTH, 1 << (max(columns, 1) - 1).bit_length()))
 
 
 def pad(x: Tensor, columns: int | None = None) -> Tensor:

@@ -14,14 +14,12 @@ from torch import Tensor
 from spiking.kernels.lif.rule import CHECKPOINT, saved_rows
 
 
-def _kernels(backend: str, recurrent: Tensor | None) -> tuple[ModuleType, list[Tensor]]:
+def _kernels(backend: str, recurrent: Tensor | None) -> tuple[ModuleType, list[Tensor | None]]:
     """The module that does the work, and what it takes between the weight and the parameters."""
     if backend == "triton":
-        if recurrent is not None:
-            raise NotImplementedError("recurrent: no Triton kernel takes recurrent weights")
         from spiking.kernels.lif import gpu
 
-        return gpu, []
+        return gpu, [recurrent]
     if recurrent is not None:
         from spiking.kernels.lif import cpu_recurrent
 

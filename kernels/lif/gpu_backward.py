@@ -7,10 +7,14 @@ With G the adjoint of what a step returned and g that of what it was given, from
     u^ = a u' + s drive              g_u' = a g_u^,      g_drive = s g_u^
     i  = c i' + k I                  g_i' = c (G_i + g_drive),  g_I = k (G_i + g_drive)
     w  = b w' + p u* + q z*          g_w' = b G_w + what the drive or the threshold took from w'
+    I  = x W + z' V + bias           g_z' += V g_I, wherever h(u^ - theta) is not 0: elsewhere nothing reads it
 
 and each parameter gets the sum over time of its factor times these. A chunk of EVERY steps is first run forward from
 its checkpoint, with the spikes read from their bits and the state before each step left in a scratch of the program's
 own, then backward. The scratch is written and read by the same program, with a barrier between.
+
+Sending g_I back through the recurrent weights only where the surrogate is not 0 is exact; it is sparse where the
+surrogate is bounded (Perez-Nieves & Goodman 2021, "Sparse spiking gradient descent").
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from spiking.kernels.lif.gpu_forward import parameters, read_input, rise, settle, store_state
+from spiking.kernels.lif.gpu_forward import enlist, hear, parameters, read_input, rise, settle, store_state
 from spiking.kernels.surrogate.gpu import derivative
 
 
@@ -48,21 +52,48 @@ def spikes_of(bits, row, first, N, column, inside, dtype: tl.constexpr):  # type
     return tl.where(ran, ((octet.to(tl.int32) >> (column % 8)[None, :]) & 1).to(dtype), first)
 
 
+@triton.jit
+def send_back(  # type: ignore[no-untyped-def]
+    recurrent, grad, listed, returned, chosen, column, N,
+    dtype: tl.constexpr, K: tl.constexpr, BLOCK_N: tl.constexpr, WIDE: tl.constexpr,
+):  # fmt: skip
+    """The products of the rows of the chosen neurons with `grad`, a row (N,) in memory; 0 for the other neurons.
+
+    WIDE columns are what one warp reads at once, so that a row is summed inside a warp.
+    """
+    count = enlist(listed, chosen, column, BLOCK_N)
+    for first in range(0, count, K):
+        place = first + tl.arange(0, K)
+        there = place < count
+        neuron = tl.load(listed + place, there, 0)
+        products = tl.zeros((K, WIDE), dtype)
+        for left in tl.static_range(0, BLOCK_N, WIDE):
+            part = left + tl.arange(0, WIDE)
+            g = tl.load(grad + part, part < N, 0.0)
+            cell = neuron.to(tl.int64)[:, None] * N + part[None, :]
+            v = tl.load(recurrent + cell, there[:, None] & (part < N)[None, :], 0.0).to(dtype)
+            products += v * g[None, :]
+        tl.store(returned + neuron, tl.sum(products, 1), there)
+    tl.debug_barrier()
+    return tl.load(returned + column[None, :], chosen, 0.0)
+
+
 @triton.jit(
     do_not_specialize=["T", "B", "N16", "steps"],
     do_not_specialize_on_alignment=["indptr", "index", "value", "lengths"],
 )
 def backward(  # type: ignore[no-untyped-def]
-    grad_spikes, grad_membrane, grad_last, current, indptr, index, value, weight, neuron, state, lengths, bits,
-    checkpoints, scratch, grad_current, grad_params, grad_state,
+    grad_spikes, grad_membrane, grad_last, current, indptr, index, value, weight, recurrent, carried, listed, returned,
+    neuron, state, lengths, bits, checkpoints, scratch, grad_current, grad_params, grad_state,
     T, B, N16, steps, n0: tl.float64, n1: tl.float64, n2: tl.float64, n3: tl.float64,
     kind: tl.constexpr, flags: tl.constexpr, EVERY: tl.constexpr, K: tl.constexpr, BLOCK_B: tl.constexpr,
-    BLOCK_N: tl.constexpr,
+    BLOCK_N: tl.constexpr, WIDE: tl.constexpr,
 ):  # fmt: skip
     """Gradients of currents and initial state of a tile, and its share (10, N) of those of the parameters."""
     dtype: tl.constexpr = neuron.dtype.element_ty
     SAVED: tl.constexpr = 1 + (flags.synapse > 0) + (flags.adaptation > 0) + (flags.refractory > 0)
-    SLOTS: tl.constexpr = SAVED + (current is None)
+    KEEPS: tl.constexpr = current is None or recurrent is not None  # the input of a step is a sum: it is kept
+    SLOTS: tl.constexpr = SAVED + KEEPS
     LOOKS_BACK: tl.constexpr = flags.reset_next or flags.adapt_previous
     N = N16 * 16
     sample = tl.program_id(0) * BLOCK_B + tl.arange(0, BLOCK_B).to(tl.int64)
@@ -106,7 +137,9 @@ def backward(  # type: ignore[no-untyped-def]
             at = scratch + (t - start) * SLOTS * plane + home
             store_state(at, u, i, w, rest, plane, inside, flags)
             x = read_input(current, indptr, index, value, weight, t, B, N, sample, column, live, dtype, K, BLOCK_N)
-            if current is None:
+            if recurrent is not None:
+                x += hear(recurrent, carried, listed, z, t, t < length, home, column, N, dtype, K, BLOCK_N)
+            if KEEPS:
                 tl.store(at + SAVED * plane, x, inside)
             i, _, theta_t, _, u_hat = rise(u, i, w, z, rest, x + bias, a, s, theta, c, k, r, flags)
             z_new = spikes_of(bits, sample + t * B, first, N, column, inside, dtype)
@@ -119,7 +152,7 @@ def backward(  # type: ignore[no-untyped-def]
             live = inside & (t < length)
             at = scratch + (t - start) * SLOTS * plane + home
             u, i, w, rest = load_state(at, plane, inside, flags)
-            if current is None:
+            if KEEPS:
                 x = tl.load(at + SAVED * plane, inside, 0.0)
             else:
                 x = tl.load(current + t * plane + home, live, 0.0).to(dtype)
@@ -167,9 +200,19 @@ def backward(  # type: ignore[no-untyped-def]
                         g_z -= g_new * u_hat
             if grad_membrane is not None:
                 g_hat += tl.load(grad_membrane + cell, live, 0.0).to(dtype)
+            slope = derivative(u_hat - theta_t, kind, h0, h1, h2, h3)
+            if recurrent is not None:
+                heard = live & (t + 1 < length) & (slope != 0)
+                if flags.refractory:
+                    heard = heard & (rest <= 0)
+                row = grad_current + ((t + 1) * B + tl.program_id(0)).to(tl.int64) * N
+                mine = tl.program_id(0).to(tl.int64) * N
+                g_z += send_back(
+                    recurrent, row, listed + mine, returned + mine, heard, column, N, dtype, K, BLOCK_N, WIDE
+                )
             if flags.refractory:
                 g_z = tl.where(rest > 0, 0.0, g_z)
-            g_above = g_z * derivative(u_hat - theta_t, kind, h0, h1, h2, h3)
+            g_above = g_z * slope
             g_hat += g_above
             g_theta -= g_above
             if flags.refractory and not flags.mute:

@@ -1,8 +1,9 @@
 """The forward pass of the integrate-and-fire family in Triton; op.py gives the equations.
 
 One program owns a block of neurons of one sample (events) or of a few samples (currents) and walks through time with
-their state in registers: neurons without recurrent weights never wait for each other. The helpers are one step of the
-recurrence, which the backward pass runs again.
+their state in registers: neurons without recurrent weights never wait for each other. With recurrent weights a program
+owns all neurons of one sample: its threads write a list of those that spiked, wait for each other, and sum the listed
+rows of the matrix. The helpers are one step of the recurrence, which the backward pass runs again.
 """
 
 from __future__ import annotations
@@ -119,6 +120,29 @@ def read_input(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
+def enlist(listed, chosen, column, BLOCK_N: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Write the neurons chosen from a tile of one sample to a list, in rising order; returns how many they are."""
+    one = tl.reshape(chosen, (BLOCK_N,)).to(tl.int32)
+    tl.store(listed + tl.cumsum(one, 0) - 1, column, one > 0)
+    tl.debug_barrier()
+    return tl.sum(one, 0)
+
+
+@triton.jit
+def hear(  # type: ignore[no-untyped-def]
+    recurrent, carried, listed, z, t, valid, home, column, N,
+    dtype: tl.constexpr, K: tl.constexpr, BLOCK_N: tl.constexpr,
+):  # fmt: skip
+    """What the spikes z of the step before add to the input of step t; what led to the first step is in `carried`."""
+    inside = column < N
+    listed += tl.program_id(0).to(tl.int64) * N
+    count = enlist(listed, (z != 0) & valid & (t > 0), column, BLOCK_N)
+    total = gather(recurrent, listed, None, 0, count, column, inside, N, dtype, K, BLOCK_N)
+    tl.debug_barrier()  # the next step writes its list over this one
+    return total[None, :] + tl.load(carried + home, inside[None, :] & valid & (t == 0), 0.0)
+
+
+@triton.jit
 def store_state(at, u, i, w, rest, plane, inside, flags: tl.constexpr):  # type: ignore[no-untyped-def]
     """Write those of u, i, w, rest that the flags use, one plane each."""
     W: tl.constexpr = 1 + (flags.synapse > 0)
@@ -137,8 +161,8 @@ def store_state(at, u, i, w, rest, plane, inside, flags: tl.constexpr):  # type:
     do_not_specialize_on_alignment=["indptr", "index", "value", "lengths"],
 )
 def forward(  # type: ignore[no-untyped-def]
-    current, indptr, index, value, weight, neuron, state, lengths, spikes, membrane, last, bits, checkpoints,
-    T, B, N16, steps,
+    current, indptr, index, value, weight, recurrent, carried, listed, neuron, state, lengths, spikes, membrane, last,
+    bits, checkpoints, T, B, N16, steps,
     flags: tl.constexpr, EVERY: tl.constexpr, K: tl.constexpr, BLOCK_B: tl.constexpr, BLOCK_N: tl.constexpr,
 ):  # fmt: skip
     """Spikes, membrane trace, last state, bits and checkpoints of a tile; outputs that are None are left out."""
@@ -167,6 +191,8 @@ def forward(  # type: ignore[no-untyped-def]
         x = bias + read_input(
             current, indptr, index, value, weight, t, B, N, sample, column, inside & valid, dtype, K, BLOCK_N
         )
+        if recurrent is not None:
+            x += hear(recurrent, carried, listed, z, t, valid, home, column, N, dtype, K, BLOCK_N)
         i_new, _, theta_t, _, u_hat = rise(u, i, w, z, rest, x, a, s, theta, c, k, r, flags)
         above = u_hat - theta_t
         hit = valid & ((above >= 0) if flags.inclusive else (above > 0))

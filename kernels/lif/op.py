@@ -34,7 +34,7 @@ from spiking.events import Events
 from spiking.kernels.backend import fall_back, resolve
 from spiking.kernels.event_linear.op import event_linear
 from spiking.kernels.lif import flat, reference
-from spiking.kernels.lif.rule import STATES, Flags, Rule
+from spiking.kernels.lif.rule import CONNECTED, STATES, Flags, Rule
 from spiking.kernels.surrogate import Surrogate
 from spiking.kernels.surrogate import resolve as resolve_surrogate
 from spiking.kernels.surrogate.reference import Spike
@@ -147,8 +147,10 @@ def lif(
 
     name = resolve(backend, like.device)
     chosen = name
-    if name != "reference" and recurrent is not None:
+    if name == "numba" and recurrent is not None:
         chosen = fall_back("lif", "recurrent weights have no fused kernel yet")
+    elif name == "triton" and recurrent is not None and N > CONNECTED:
+        chosen = fall_back("lif", f"the kernel of recurrent weights holds {CONNECTED} neurons, not {N}")
     elif name != "reference" and not isinstance(surrogate, Surrogate):
         chosen = fall_back("lif", "a surrogate given as a function needs autograd")
 
@@ -174,11 +176,11 @@ def lif(
         if fused:
             assert weight is not None
             matrix = weight.to(dtype) if chosen == "numba" else weight
-        inputs = [t for t in (current, matrix, params, initial) if t is not None]
+        inputs = [t for t in (current, matrix, recurrent, params, initial) if t is not None]
         save = torch.is_grad_enabled() and any(t.requires_grad for t in inputs)
         spikes, membrane, last, _, _ = flat.lif(
-            current, *events, matrix, None, params, initial, valid, T, flags.as_list(), surrogate.numbers, trace, save,
-            chosen,
+            current, *events, matrix, recurrent, params, initial, valid, T, flags.as_list(), surrogate.numbers, trace,
+            save, chosen,
         )
     after = LIFState(*last.unbind(0))
     if trace:

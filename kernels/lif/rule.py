@@ -12,6 +12,7 @@ ROWS = 10
 U, I, W, Z, REFRACTORY = range(5)
 STATES = 5
 CHECKPOINT = 16  # steps between the states that are kept for the backward pass
+CONNECTED = 1024  # neurons with recurrent weights that the Triton kernels can hold
 
 _CHOICES = {
     "input_scale": ("decay", "one"),

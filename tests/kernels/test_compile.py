@@ -32,6 +32,7 @@ pytestmark = pytest.mark.skipif(
 ROOT = Path(__file__).parents[2]
 VARIANTS = {v.name: v for v in aot.variants()}
 LIF = VARIANTS["lif backward: LIF, fp32 currents"]
+RECURRENT = VARIANTS["lif backward: LIF, fp32 currents, 256 recurrent"]
 
 
 @pytest.fixture(autouse=True)
@@ -39,17 +40,22 @@ def cache(tmp_path, monkeypatch):
     monkeypatch.setattr(triton.knobs.cache, "dir", str(tmp_path))
 
 
-# Bytes: the ptxas of Triton 3.6 parks one or two registers to reach a rounder number of them; 3.9 parks none.
+# Bytes: the ptxas of Triton 3.6 parks one or two registers to reach a rounder number of them.
 SPILL_LIMIT = 8
+# With several warps ptxas parks more, 3.9's too, so that two programs fit where one would: a choice, made with
+# registers to spare. What it must park because a thread has no more registers is held to SPILL_LIMIT.
+PARKED_LIMIT = 64
 
 
 def fits(variant: aot.Variant, target: str, aligned: bool = True) -> None:
     compiled = aot.build(variant, target, aligned)
     used = aot.resources(compiled)
     assert used.shared <= aot.SHARED_LIMIT[target]
-    assert used.spills <= SPILL_LIMIT
-    if variant.scratch:
-        assert aot.unguarded(compiled, variant.scratch) == []
+    warps = variant.options["num_warps"]
+    chosen = warps > 1 and used.registers <= 128  # of 255
+    assert used.spills <= (PARKED_LIMIT if chosen else SPILL_LIMIT)
+    for argument in variant.scratch:
+        assert aot.unguarded(compiled, argument) == []
 
 
 @pytest.mark.parametrize("target", aot.TARGETS)
@@ -69,6 +75,7 @@ def test_every_surrogate_compiles(kind):
     fits(replace(LIF, constants={**LIF.constants, "kind": kind}), "sm_90")
 
 
+@pytest.mark.parametrize("variant", [LIF, RECURRENT], ids=lambda v: v.name)
 @pytest.mark.parametrize(
     "flags",
     [
@@ -76,16 +83,17 @@ def test_every_surrogate_compiles(kind):
         Switches(adaptation=1, reset=2, refractory=1),
     ],
 )
-def test_other_switches_compile(flags):
-    fits(replace(LIF, constants={**LIF.constants, "flags": flags}), "sm_90")
+def test_other_switches_compile(flags, variant):
+    fits(replace(variant, constants={**variant.constants, "flags": flags}), "sm_90")
 
 
-def test_rows_are_read_sixteen_bytes_at_a_time():
-    aligned, unaligned = (
-        aot.build(VARIANTS["event_linear: fp32"], "sm_90", known).asm["ptx"] for known in (True, False)
-    )
-    assert aligned.count("ld.global.v4") >= event_gpu.TOGETHER
-    assert unaligned.count("ld.global.v4") == 0
+@pytest.mark.parametrize(("way", "sums"), [("forward", 2), ("backward", 3)])
+def test_recurrent_rows_are_read_sixteen_bytes_at_a_time(way, sums):
+    """Those of the input weights and of the recurrent ones; going back, those of the latter a second time."""
+    variant = VARIANTS[f"lif {way}: LIF, fp32 events, 128 recurrent"]
+    threads = 32 * variant.options["num_warps"]
+    wide = variant.constants["K"] * 128 // (4 * threads)
+    assert aot.build(variant, "sm_90").asm["ptx"].count("ld.global.v4") >= sums * wide > 0
 
 
 @triton.jit
@@ -106,7 +114,7 @@ def passes_on(scratch, Y, T, first: tl.constexpr, second: tl.constexpr):
 @pytest.mark.parametrize(("first", "second"), [(True, True), (True, False), (False, True), (False, False)])
 def test_a_missing_barrier_is_found(first, second, target):
     types = {"scratch": "*fp32", "Y": "*fp32", "T": "i32"}
-    variant = aot.Variant("toy", passes_on, types, {"first": first, "second": second}, "scratch")
+    variant = aot.Variant("toy", passes_on, types, {"first": first, "second": second}, ("scratch",))
     found = aot.unguarded(aot.build(variant, target), "scratch")
     assert bool(found) is not (first and second)
 
@@ -170,7 +178,7 @@ def compiled(monkeypatch):
 def launch(case: Case) -> None:
     p = build(case, torch.float32)
     events = (p.events.indptr, p.events.index, p.events.value) if p.events is not None else (None,) * 3
-    given = (p.current, *events, p.weight, p.params, p.state, p.lengths)
+    given = (p.current, *events, p.weight, p.recurrent, p.params, p.state, p.lengths)
     flags = p.flags.as_list()
     *_, bits, saved = gpu.forward(*given, case.T, flags, case.trace, True)
     gz, gm, gl = p.gradients
@@ -191,6 +199,16 @@ def test_sizes_do_not_recompile(compiled):
     assert len(compiled) == 6
 
 
+def test_recurrent_sizes_do_not_recompile(compiled):
+    """One compilation of each kernel for a power of two of connected neurons."""
+    for powers, populations in enumerate(((65, 128, 100), (130, 256, 200), (1000, 1024, 513)), 1):
+        for T, B, N in zip((1, 16, 33), (1, 16, 7), populations, strict=True):
+            launch(Case("", T=T, B=B, N=N, inputs=9, trace=False, recurrent=True))
+        kinds = [name.split(".")[-1] for name, _ in compiled]
+        assert kinds.count("forward") == kinds.count("backward") == powers
+    assert kinds.count("sum_rows") == 1
+
+
 def test_slices_do_not_recompile(compiled):
     p = build(Case("", T=9, B=3, N=33, inputs=17), torch.float32)
     longer = torch.randn(400 * 33 + 1)
@@ -200,16 +218,23 @@ def test_slices_do_not_recompile(compiled):
     assert len(compiled) == 1
 
 
-@pytest.mark.parametrize("fused", [True, False])
-def test_what_a_layer_launches_is_what_is_compiled_here(compiled, fused):
-    launch(Case("", T=4, B=2, N=256, inputs=9, trace=False, fused=fused, surrogate="fast_sigmoid"))
+@pytest.mark.parametrize(
+    ("N", "fused", "recurrent"), [(256, True, False), (256, False, False), (128, True, True), (256, False, True)]
+)
+def test_what_a_layer_launches_is_what_is_compiled_here(compiled, N, fused, recurrent):
+    launch(
+        Case("", T=4, B=2, N=N, inputs=9, trace=False, fused=fused, recurrent=recurrent, surrogate="fast_sigmoid")
+    )
     assert compiled
     for (name, _), made in compiled.items():
         kernel = name.split(".")[-1]
         source = made["signature"]
-        same = [v for v in VARIANTS.values() if v.kernel.__name__ == kernel and all(
-            source[n] == v.types.get(n, "constexpr") for n in v.kernel.arg_names
-        )]
+        same = [
+            v for v in VARIANTS.values()
+            if v.kernel.__name__ == kernel
+            and all(source[n] == v.types.get(n, "constexpr") for n in v.kernel.arg_names)
+            and v.options["num_warps"] == made["num_warps"]
+        ]
         assert same, f"{kernel}: no variant with {source}"
 
 

@@ -14,7 +14,7 @@ from spiking.events import Events
 from spiking.kernels import event_linear, lif
 from spiking.kernels.lif.rule import Flags
 
-from .cases import CASES, Case, assert_close, build, specified, through_op
+from .cases import CASES, RECURRENT, Case, assert_close, build, specified, through_op
 from .guard import poison
 
 pytestmark = pytest.mark.gpu
@@ -22,6 +22,12 @@ pytestmark = pytest.mark.gpu
 
 def on_cpu(*found):
     return type(found[0])(*(x.cpu() for x in found[0]))
+
+
+def narrow(p, dtype):
+    recurrent = None if p.recurrent is None else p.recurrent.to(dtype)
+    gradients = (p.gradients[0].to(dtype), *p.gradients[1:])
+    return p._replace(weight=p.weight.to(dtype), recurrent=recurrent, gradients=gradients)
 
 
 def check(case: Case, dtype: torch.dtype, tolerance: float) -> None:
@@ -32,13 +38,13 @@ def check(case: Case, dtype: torch.dtype, tolerance: float) -> None:
     assert_close(case, found, specified(case, problem, found.spikes), tolerance)
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
+@pytest.mark.parametrize("case", CASES + RECURRENT, ids=lambda c: c.name)
 def test_every_case_in_float64(case, monkeypatch):
     poison(monkeypatch)
     check(case, torch.float64, 1e-9)
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
+@pytest.mark.parametrize("case", CASES + RECURRENT, ids=lambda c: c.name)
 def test_every_case_in_float32(case, monkeypatch):
     poison(monkeypatch)
     check(case, torch.float32, 1e-3)
@@ -66,7 +72,24 @@ def test_sizes_of_real_networks(flags, fused):
         assert float((a - b).square().mean().sqrt()) <= 1e-3 * float(b.square().mean().sqrt()), name
 
 
-@pytest.mark.parametrize("case", [c for c in CASES if c.name in ("everything", "everything_dense", "several_blocks")])
+@pytest.mark.parametrize("N", [128, 256, 512, 1000])
+@pytest.mark.parametrize("surrogate", ["triangle", "arctan"])
+@pytest.mark.parametrize("flags", [Flags(), Flags(1, 1, 0, 0, 0, 0)])
+def test_connected_populations_of_real_sizes(flags, surrogate, N):
+    """In float64, so that a race between warps can't hide behind the chaos of a recurrent network in float32."""
+    case = Case("real", flags, surrogate, T=40, B=150, N=N, inputs=100, density=0.1, trace=False, recurrent=True)
+    p = build(case, torch.float64, "cuda")
+    found = through_op(case, p, "triton")
+    free = specified(case, p)
+    assert 0.01 < float(free.spikes.mean()) < 0.6
+    assert torch.equal(found.spikes, free.spikes)
+    assert_close(case, found, free, 1e-9)
+
+
+AGAIN = ("everything", "everything_dense", "several_blocks", "recurrent_everything", "recurrent_several_blocks")
+
+
+@pytest.mark.parametrize("case", [c for c in CASES + RECURRENT if c.name in AGAIN], ids=lambda c: c.name)
 def test_ten_runs_give_the_same_bits(case):
     p = build(replace(case, T=63, B=40), torch.float32, "cuda")
     runs = [through_op(case, p, "triton") for _ in range(10)]
@@ -74,15 +97,16 @@ def test_ten_runs_give_the_same_bits(case):
         assert all(torch.equal(a, b) for a, b in zip(runs[0], run, strict=True))
 
 
+@pytest.mark.parametrize("recurrent", [False, True])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_narrow_weights(dtype):
-    case = Case("narrow", T=20, B=8, N=64, trace=False)
+def test_narrow_weights(dtype, recurrent):
+    case = Case("narrow", T=20, B=8, N=64, trace=False, recurrent=recurrent)
     p = build(case, torch.float32, "cuda")
-    p = p._replace(weight=p.weight.to(dtype), gradients=(p.gradients[0].to(dtype), *p.gradients[1:]))
+    p = narrow(p, dtype)
     found = on_cpu(through_op(case, p, "triton"))
     assert found.spikes.dtype == found.grad_input.dtype == dtype
     q = build(case, torch.float32)
-    q = q._replace(weight=q.weight.to(dtype), gradients=(q.gradients[0].to(dtype), *q.gradients[1:]))
+    q = narrow(q, dtype)
     assert_close(case, found, specified(case, q, found.spikes), 1e-2)
 
 

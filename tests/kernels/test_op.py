@@ -168,6 +168,8 @@ def test_a_callable_surrogate_and_recurrent_weights_run_on_the_reference() -> No
             lif(x, weight=weight, surrogate=lambda u: (u > 0).to(u.dtype))
         with pytest.warns(FallbackWarning, match="recurrent"):
             lif(x, weight=weight, recurrent=torch.eye(12))
+    with pytest.warns(FallbackWarning, match="holds 1024 neurons, not 1025"):
+        lif(torch.zeros(2, 1, 1025), recurrent=torch.zeros(1025, 1025), dt=1.0, backend="triton")
 
 
 @pytest.mark.parametrize(
