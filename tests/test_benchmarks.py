@@ -102,6 +102,7 @@ def test_saccades_to_real_leaves_the_real_images_out(
     real = mnist.nmnist_files(tmp_path / "real", NMNIST.record(mnist.images(mnist.TRAIN, 0)[:3], seed=1))
     overrides = ["--trainer.max_epochs", "1", "--model.options.channels", "[2, 2]", "--model.options.hidden", "[4]"]
     files = ["--real", str(real), "--images", str(mnist.idx_files(tmp_path / "files"))]
+    monkeypatch.setattr(transfer, "FITTED", 1)
     words = ["saccades_to_real.py", *files, "--take", "9", "--out", str(tmp_path / "out"), *overrides]
     monkeypatch.setattr("sys.argv", words)
     transfer.main()
@@ -111,7 +112,9 @@ def test_saccades_to_real_leaves_the_real_images_out(
     assert [str(name) for name in data.test.metadata["name"]] == [f"Train/{i}/{i + 1:05d}.bin" for i in range(3)]
     said = capsys.readouterr().out
     assert "9 simulated recordings, images 3 to 11; 3 real ones" in said and "spiking network, test" in said
-    assert 0 <= json.loads((tmp_path / "out" / "metrics.json").read_text())["test_accuracy"] <= 1
+    kept = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert 0 <= kept["test_accuracy"] <= 1
+    assert f"2 recordings that the camera's fit has not seen: {100 * kept['unfitted_accuracy']:.1f} %" in said
 
     (real / "Train" / "0" / "00001.bin").rename(real / "Train" / "0" / "00002.bin")
     (real / "Train" / "1" / "00002.bin").unlink()

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from spiking.datasets.errors import DataError
+from spiking.datasets.webpage import refuse_page
 
 Array = np.ndarray[Any, Any]
 
@@ -45,6 +46,7 @@ def decode(data: bytes, name: str, width: int, height: int) -> CameraEvents:
     Raises:
         DataError: with name and byte, if it is no AEDAT 3.1, is cut off, or has an event outside the camera.
     """
+    refuse_page(data, name)
     at = _text_header(data, name)
     words, times, places = [np.zeros(0, np.uint32)], [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     while at < len(data):

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from spiking.datasets.errors import DataError
+from spiking.datasets.webpage import refuse_page
 
 Array = np.ndarray[Any, Any]
 
@@ -33,8 +34,7 @@ def read(path: Path) -> Array:
             it says.
     """
     data = unpack(path)
-    if data.lstrip()[:1] == b"<":
-        raise DataError(f"{path}: a web page was saved in place of the file; delete it and get the file itself")
+    refuse_page(data, path)
     if len(data) < 4 or data[:2] != b"\0\0" or data[2] not in TYPES or not data[3]:
         raise DataError(
             f"{path}: not an idx file, which begins with 00 00, the type of its numbers "

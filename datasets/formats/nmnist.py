@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from spiking.datasets.errors import DataError
+from spiking.datasets.webpage import refuse_page
 from spiking.events import Sensor
 
 Array = np.ndarray[Any, Any]
@@ -34,6 +35,7 @@ def decode(data: bytes, name: str) -> tuple[Array, Array]:
     Raises:
         DataError: with name and byte, if the file is cut off, has no events, leaves the sensor or runs backwards.
     """
+    refuse_page(data, name)
     if len(data) % BYTES:
         raise DataError(
             f"{name}: cut off in the event at byte {len(data) // BYTES * BYTES}, {len(data)} bytes are not whole events"

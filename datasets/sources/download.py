@@ -13,8 +13,7 @@ from typing import Any
 
 from spiking.datasets.errors import DataError
 from spiking.datasets.storage import check_room
-
-PAGE = (b"<!doctype html", b"<html", b"<?xml", b"<head")
+from spiking.datasets.webpage import refuse_page
 
 
 def through_tonic(download: Callable[[str], Any], folder: Path, size: int, what: str, advice: str) -> None:
@@ -86,6 +85,4 @@ def check_no_page(path: Path, advice: str) -> None:
         DataError: if it is one.
     """
     with path.open("rb") as file:
-        start = file.read(512).lstrip(b"\xef\xbb\xbf \r\n\t").lower()
-    if start.startswith(PAGE):
-        raise DataError(f"{path}: a web page was saved in place of the file. Delete it; {advice}")
+        refuse_page(file.read(512), path, advice)

@@ -27,6 +27,7 @@ from spiking.datasets.sources.gather import fingerprint, read_all
 from spiking.datasets.sources.plan import Plan
 from spiking.datasets.spool import Spool
 from spiking.datasets.store import EventStore
+from spiking.datasets.webpage import refuse_page
 from spiking.events import Sensor
 
 Array = np.ndarray[Any, Any]
@@ -123,7 +124,9 @@ def _published(files: Files) -> list[tuple[str, str]]:
     items = []
     for split, name in LISTS.items():
         if name in files:
-            listed = [line.strip() for line in files[name]().decode(errors="replace").splitlines() if line.strip()]
+            content = files[name]()
+            refuse_page(content, name, ADVICE)
+            listed = [line.strip() for line in content.decode(errors="replace").splitlines() if line.strip()]
             if any(trial in files for trial in listed):
                 items += [(split, trial) for trial in listed]
     return items
@@ -161,8 +164,12 @@ def _labels(get: Callable[[], bytes] | None, name: str) -> tuple[Array, Array, A
     """(class, start, stop) of each gesture in a file of labels: classes from 1 on, microseconds."""
     if get is None:
         raise DataError(f"{name}: isn't there")
+    content = get()
+    refuse_page(content, name, ADVICE)
+    if len(content.splitlines()) < 2:
+        raise DataError(f"{name}: expected rows of class,startTime_usec,endTime_usec, got none")
     try:
-        table = np.loadtxt(io.StringIO(get().decode()), delimiter=",", skiprows=1, ndmin=2, dtype=np.int64)
+        table = np.loadtxt(io.StringIO(content.decode()), delimiter=",", skiprows=1, ndmin=2, dtype=np.int64)
     except ValueError as error:
         raise DataError(f"{name}: can't be read as class,startTime_usec,endTime_usec ({error})") from error
     if table.shape[1:] != (3,) or not len(table):

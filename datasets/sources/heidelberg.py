@@ -7,6 +7,7 @@ for in the cache and, failing that, downloaded there through tonic.
 from __future__ import annotations
 
 import contextlib
+import filecmp
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
@@ -104,6 +105,7 @@ def _unpacked_size(path: Path, corpus: Corpus) -> int:
 def _build(corpus: Corpus, found: dict[str, Path], cache: Path, skip_corrupt: bool, progress: bool) -> EventStore:
     spool: Spool | None = None
     splits: list[str] = []
+    read: list[Path] = []
     with contextlib.ExitStack() as stack:
         for split, path in found.items():
             file = stack.enter_context(_opened(corpus, split, path, cache))
@@ -111,6 +113,10 @@ def _build(corpus: Corpus, found: dict[str, Path], cache: Path, skip_corrupt: bo
             if len(classes) != corpus.classes:
                 given = f"{path}: has {len(classes)} classes, {corpus.name.upper()} has {corpus.classes}"
                 raise DataError(f"{given}; {corpus.advice(split)}")
+            for earlier in read:
+                if filecmp.cmp(earlier, path, shallow=False):
+                    raise DataError(f"{path}: the same file as {earlier}, so not of {split!r}; {corpus.advice(split)}")
+            read.append(path)
             if spool is None:
                 spool = stack.enter_context(Spool(cache, classes, channels=shd.CHANNELS))
             elif classes != spool.classes:

@@ -83,7 +83,7 @@ AT = len(HEADER)
     ("data", "message"),
     [
         (b"", "a: not an AEDAT file, it begins with b''"),
-        (b"<html>", "a: not an AEDAT file"),
+        (b"<html>", "a: a web page was saved in place of the file"),
         (b"#!AER-DAT2.0\r\n" + bytes(80), "a: AEDAT version 2.0, expected 3.1"),
         (b"#!AER-DAT4.0\r\n", "a: AEDAT version 4.0, expected 3.1"),
         (b"#!AER-DAT3.1\r\n#Format: RAW\r\n", "a: no #!END-HEADER before byte 28"),
@@ -143,6 +143,7 @@ def test_an_archive_is_read_as_it_is(tmp_path: Path) -> None:
         (["1,1000,2000", "1,2000,2000"], "gesture 1 is of class 1 and lasts from 2000 to 2000"),
         (["1,2100,2900"], r"user01_fluorescent.aedat: no events in gesture 0, from 2100 to 2900 us"),
         (["1,1000"], "expected rows of class,startTime_usec,endTime_usec"),
+        ([], "expected rows of class,startTime_usec,endTime_usec, got none"),
         (["1,now,later"], "can't be read as class,startTime_usec,endTime_usec"),
     ],
 )
@@ -153,6 +154,14 @@ def test_labels_that_are_wrong(tmp_path: Path, rows: list[str], message: str) ->
         load("dvsgesture", root=root, cache=tmp_path / "cache")
     with pytest.warns(UserWarning, match="left out 1 of 3 recordings"):
         assert len(load("dvsgesture", "all", root=root, cache=tmp_path / "cache", skip_corrupt=True)) == 4
+
+
+@pytest.mark.parametrize("name", ["user01_fluorescent.aedat", "user01_fluorescent_labels.csv", "trials_to_train.txt"])
+def test_a_web_page_in_place_of_a_file(tmp_path: Path, name: str) -> None:
+    root = files(tmp_path, TRIALS)
+    (root / name).write_text("\n<!DOCTYPE html>\n<html><body>Sign in</body></html>")
+    with pytest.raises(DataError, match=rf"{name}: a web page was saved in place of the file"):
+        load("dvsgesture", root=root, cache=tmp_path / "cache")
 
 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:

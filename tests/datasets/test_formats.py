@@ -44,6 +44,7 @@ def test_nmnist_overflow_adds_to_what_follows() -> None:
         (word(1, 1, 0, 5) + b"abc", "a.bin: cut off in the event at byte 5, 8 bytes"),
         (b"", "a.bin: no events in 0 bytes"),
         (word(0, 240, 0, 0), "a.bin: no events"),
+        (b"<!DOCTYPE html><html>" + b" " * 4, "a.bin: a web page was saved in place of the file"),
         (word(1, 1, 0, 5) + word(34, 1, 0, 6), r"a.bin: the event at byte 5 lies at \(34, 1\), outside 34 x 34"),
         (word(0, 240, 0, 0) + word(1, 99, 0, 5), r"a.bin: the event at byte 5 lies at \(1, 99\)"),
         (word(1, 1, 0, 5) + word(1, 1, 0, 4), "a.bin: times run backwards at byte 5, 5 us and then 4 us"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import signal
 import sys
 import types
@@ -46,9 +47,10 @@ def write(
 
 
 def files(root: Path, splits: tuple[str, ...] = ("train", "test"), name: str = "shd", keys: list[str] = KEYS) -> Path:
-    """Four recordings a split."""
+    """Four recordings a split, of which the second differs from split to split."""
     times = [[0.25, 0.5, 0.7], [0.125], [0.5, 1.0], [0.75]]
-    for s, split in enumerate(splits):
+    for split in splits:
+        s = ("train", "valid", "test").index(split)
         write(root / f"{name}_{split}.h5", times, [[0, 5, 699], [s], [3, 4], [7]], [0, 0, 3, 11], keys=keys)
     return root
 
@@ -190,6 +192,15 @@ def test_files_of_other_data_sets(tmp_path: Path) -> None:
     (tmp_path / "c" / "shd_train.h5").write_text("words")
     with pytest.raises(DataError, match=r"shd_train.h5: not a readable HDF5 file"):
         load("shd", root=tmp_path / "c", cache=cache)
+
+
+def test_a_split_in_place_of_another(tmp_path: Path) -> None:
+    files(tmp_path)
+    shutil.copy(tmp_path / "shd_train.h5", tmp_path / "shd_test.h5")
+    with pytest.raises(DataError, match=r"shd_test.h5: the same file as .*shd_train.h5, so not of 'test'; put"):
+        load("shd", root=tmp_path, cache=tmp_path / "cache")
+    files(tmp_path)
+    assert len(load("shd", "test", root=tmp_path, cache=tmp_path / "cache")) == 4
 
 
 def test_a_part_that_is_missing(tmp_path: Path) -> None:

@@ -175,6 +175,23 @@ def test_the_other_set_s_files_are_named(tmp_path: Path, small: None, monkeypatc
         load("mnist-saccades", root=root, cache=tmp_path / "cache")
 
 
+def test_an_interrupted_download_leaves_nothing(tmp_path: Path, small: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = idx_files(tmp_path / "mirror")
+    digests = [hashlib.sha256(idx.unpack(there / f"{name}.gz")).hexdigest() for name in saccades.FILES]
+    mirror = saccades.MNIST._replace(mirrors=(there.as_uri() + "/",), digests=tuple(digests))
+    monkeypatch.setattr(saccades, "MNIST", mirror)
+
+    def stop(source: Any, target: Any) -> None:
+        target.write(source.read(10))
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("spiking.datasets.sources.fetch.shutil.copyfileobj", stop)
+        load("mnist-saccades", cache=tmp_path / "cache")
+    assert not list((tmp_path / "cache" / "mnist").iterdir())
+    assert len(load("mnist-saccades", cache=tmp_path / "cache")) == TRAIN
+
+
 def test_downloads_are_checked(tmp_path: Path, small: None, monkeypatch: pytest.MonkeyPatch) -> None:
     there = idx_files(tmp_path / "mirror")
     digests = [hashlib.sha256(idx.unpack(there / f"{name}.gz")).hexdigest() for name in saccades.FILES]

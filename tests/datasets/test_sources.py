@@ -184,6 +184,33 @@ def test_nmnist_without_root_is_downloaded_through_tonic(tmp_path: Path, monkeyp
         load("nmnist", cache=tmp_path / "other")
 
 
+def test_an_interrupted_download_of_nmnist_starts_clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake: Any = types.ModuleType("tonic.datasets")
+    monkeypatch.setitem(sys.modules, "tonic", types.ModuleType("tonic"))
+    monkeypatch.setitem(sys.modules, "tonic.datasets", fake)
+
+    def stop(save_to: str, train: bool) -> None:
+        folder = nmnist_files(Path(save_to) / "NMNIST")
+        (folder / "Train" / "0" / "00002.bin").write_bytes(b"123")
+        raise KeyboardInterrupt
+
+    fake.NMNIST = stop
+    with pytest.raises(KeyboardInterrupt):
+        load("nmnist", cache=tmp_path)
+    assert [path.name for path in tmp_path.rglob("*")] == ["nmnist"]
+    fake.NMNIST = lambda save_to, train: nmnist_files(Path(save_to) / "NMNIST") if train else None
+    assert len(load("nmnist", cache=tmp_path)) == 6
+
+
+def test_nmnist_without_its_test_part(tmp_path: Path) -> None:
+    root = nmnist_files(tmp_path / "data")
+    shutil.rmtree(root / "Test")
+    assert len(load("nmnist", root=root, cache=tmp_path / "cache")) == 6
+    message = r"no recordings in 'test', only in train; for these, put the published Train.zip and Test.zip there"
+    with pytest.raises(DataError, match=message):
+        load("nmnist", "test", root=root, cache=tmp_path / "cache")
+
+
 def test_folder_is_split_by_recording_and_class(tmp_path: Path) -> None:
     root = own_files(tmp_path / "own", count=10)
     train, test = (load(f"folder:{root}", split, cache=tmp_path / "cache") for split in ("train", "test"))
