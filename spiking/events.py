@@ -289,8 +289,9 @@ def _check_types(
             continue
         if not (isinstance(numbers, (tuple, list)) and len(numbers) == 3 and all(_is_size(n) for n in numbers)):
             raise ValueError(f"{name}: expected {wanted}, whole numbers without negative sizes, got {numbers!r}")
-    if shape[2] >= 2**31:
-        raise ValueError(f"shape: expected fewer than 2**31 channels, got {shape[2]}")
+    for count, what in ((shape[1], "samples"), (shape[2], "channels")):
+        if count >= 2**31:
+            raise ValueError(f"shape: expected fewer than 2**31 {what}, got {count}")
     if isinstance(dt, bool) or not isinstance(dt, Real) or not 0 < float(dt) < math.inf:
         raise ValueError(f"dt: expected a step above 0 ms, got {dt!r}")
     _check_array("indptr", indptr)
