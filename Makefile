@@ -27,7 +27,7 @@ lint: .venv/ready
 
 gpu:
 	$(PYTHON) -m pip show spiking-torch > /dev/null || $(PYTHON) -m pip install --no-deps --no-build-isolation --editable .
-	pytest -m gpu tests/kernels
+	pytest -m gpu tests/kernels tests/spiking/test_gpu.py
 	$(PYTHON) benchmarks/compile_report.py
 
 .venv/ready: setup.cfg pyproject.toml constraints.txt

@@ -169,8 +169,8 @@ class Network(nn.Module):
         names = [f"layers.{k}" for k in range(len(self.layers))] + ["readout"]
         done: dict[str, Tensor] = {}
         for k, (name, source) in enumerate(zip(names, sources, strict=True)):
-            fan_out = self.fan_out(k)
-            done[name] = (_counts(source) * fan_out).sum(1)
+            counts = _counts(source)
+            done[name] = (counts * torch.as_tensor(self.fan_out(k), device=counts.device)).sum(1)
             if k < len(self.layers) and getattr(self.layers[k], "recurrent", None) is not None:
                 done[name] += _counts(spikes[k]).sum(1) * int(spikes[k].shape[2])
         return done
