@@ -5,8 +5,8 @@
 The real recordings must show MNIST's training images of their numbers, 00001.bin image 0; those images are left out. A
 part of the simulated recordings of the others is held out and chooses the checkpoint, so that the real recordings are
 looked at once, at the end. The camera was fitted to the real recordings of images 0 to 499 (their statistics, without
-labels), so the figure is also given for the others alone. The recipe is that of `spiking train mnist-saccades` on --take of its recordings. A killed
-run goes on where it stopped when it is given the same --out.
+labels), so the figure is also given for the others alone. The recipe is that of `spiking train mnist-saccades` on
+--take of its recordings. A killed run goes on where it stopped when it is given the same --out.
 """
 
 from __future__ import annotations

@@ -14,6 +14,9 @@ from spiking.plots.spikes import draw_events
 from spiking.plots.style import BLUE, GREY, INK, ORANGE, RED, figure, quiet
 
 STEPS, PARTS, SHORT = 300, 4, 14
+BESIDE: dict[str, Any] = {  # the title
+    "fontsize": 7, "frameon": False, "loc": "lower right", "bbox_to_anchor": (1.02, 0.98), "columnspacing": 1,
+}  # fmt: skip
 
 
 def overview(store: EventStore, show: int = 0, title: str = "") -> Figure:
@@ -54,9 +57,9 @@ def _over_time(axes: Any, one: EventStore) -> None:
     for (name, colour), part in zip(kinds, np.split(counts, len(kinds), axis=1), strict=True):
         axes.stairs(part.sum(1) / width, edges, color=colour, label=name)
     if two:
-        axes.legend(fontsize=7, frameon=False)
+        axes.legend(**BESIDE, ncols=2)
     axes.set(xlabel="time (ms)", ylabel="events per ms", xlim=(0, edges[-1]), ylim=(0, None))
-    axes.set_title("this recording", fontsize=9)
+    axes.set_title("this recording", fontsize=9, loc="left")
 
 
 def _sizes(axes: Any, store: EventStore, show: int) -> None:
@@ -66,8 +69,8 @@ def _sizes(axes: Any, store: EventStore, show: int) -> None:
     axes.set(xlabel="events", ylabel="recordings")
     axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
-    axes.legend(fontsize=7, frameon=False)
-    axes.set_title("all recordings", fontsize=9)
+    axes.legend(**BESIDE)
+    axes.set_title("all recordings", fontsize=9, loc="left")
 
 
 def _classes(axes: Any, store: EventStore) -> None:
@@ -88,7 +91,7 @@ def _classes(axes: Any, store: EventStore) -> None:
     else:
         axes.set_xlabel("class")
     if len(found) > 1:
-        axes.legend(fontsize=7, frameon=False, ncols=len(found), loc="lower left", bbox_to_anchor=(0.5, 0.98))
+        axes.legend(**BESIDE, ncols=len(found))
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.set_ylabel("recordings")
     axes.set_title("classes", fontsize=9, loc="left")
