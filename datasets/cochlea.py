@@ -11,9 +11,9 @@
     nerve       40 fibres fire at H c each, unless one fired in the last ms or so
     bushy cell  v' = -v / tau + weight sum of fibre spikes; at v = 1 a spike, v = 0, and rest for the refractory time
 
-Compressed is the amplitude, by 0.25 dB for a dB above the knee. (|z| + Re z) / 2 rectifies without harmonics, which at 8
-samples a ms would come back as beats. The chain is that of Cramer et al. (2020), who have a hydrodynamic model of the
-membrane in place of the filters. `spiking.datasets.hearing` is the compiled part.
+Amplitudes above the knee grow by 0.25 dB for a dB. (|z| + Re z) / 2 rectifies without harmonics, which at 8 samples per
+ms would come back as beats. A is so low that silence is silent. The chain is that of Cramer et al. (2020), who have a
+hydrodynamic model of the membrane in place of the filters. `spiking.datasets.hearing` is the compiled part.
 """
 
 from __future__ import annotations
@@ -109,7 +109,8 @@ def listen(
         raise ValueError(f"channels: expected a whole number of at least 1, got {channels!r}")
     high = min(8000.0, 0.45 * rate) if high is None else high
     if not 20 <= low < high <= rate / 2:
-        raise ValueError(f"low, high: expected 20 <= low < high <= {rate / 2:g} Hz, half the rate, got {low!r}, {high!r}")
+        half = f"{rate / 2:g} Hz, half the rate"
+        raise ValueError(f"low, high: expected 20 <= low < high <= {half}, got {low!r}, {high!r}")
     if level is not None and not -20 <= level <= 140:
         raise ValueError(f"level: expected -20 to 140 dB SPL, or None, got {level!r}")
     waves = _waves(audio)
@@ -164,7 +165,8 @@ def _wave(wave: Array, name: str) -> Array:
     wave = wave.astype(np.float64) / full
     wave = wave if wave.ndim == 1 else wave.mean(1)
     if not np.isfinite(wave).all():
-        raise ValueError(f"{name}: contains NaN or infinite values, the first at sample {(~np.isfinite(wave)).argmax()}")
+        where = (~np.isfinite(wave)).argmax()
+        raise ValueError(f"{name}: contains NaN or infinite values, the first at sample {where}")
     return wave
 
 
@@ -191,8 +193,8 @@ def _model(frequency: Array, dt: float) -> tuple[Array, Array, Array, Array]:
     knee = 20e-6 * 10 ** (KNEE / 20) / np.sqrt(2)  # of z_4, half of a tone's amplitude
     cleft, store = np.exp(-(L + R) * dt), np.exp(-X * dt)
     numbers = [
-        10 ** (BOOST / 20) / UNIT, knee**-2, A, B, G, dt * Y, dt * X, 1 + dt * Y, dt, cleft, (1 - cleft) / (L + R), store,
-        (1 - store) / X * R, dt * H, FIBRES, np.exp(-dt * 1000 / RECOVERY), np.exp(-dt * 1000 / TAU),
+        10 ** (BOOST / 20) / UNIT, knee**-2, A, B, G, dt * Y, dt * X, 1 + dt * Y, dt, cleft, (1 - cleft) / (L + R),
+        store, (1 - store) / X * R, dt * H, FIBRES, np.exp(-dt * 1000 / RECOVERY), np.exp(-dt * 1000 / TAU),
     ]  # fmt: skip
     return (
         places.reshape(3, stretches, STRETCH).swapaxes(0, 1).reshape(stretches, -1).copy(),

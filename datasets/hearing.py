@@ -26,8 +26,8 @@ ONE, HALF = np.float32(1), np.float32(0.5)
 def _move(state: Array, place: Array, numbers: Array, pressure: float) -> None:
     """One step of every channel, up to the hazard of a spike among its fibres."""
     (
-        gain, knee, offset, half, release, refill, replace, make, reuse, keep_c, lost, keep_w, back, rate, fibres, ready,
-        leak,
+        gain, knee, offset, half, release, refill, replace, make, reuse, keep_c, lost, keep_w, back, rate, fibres,
+        ready, leak,
     ) = numbers  # fmt: skip
     for c in range(np.uint64(STRETCH)):
         a, b, d = place[COS + c], place[SIN + c], place[GAIN + c]
@@ -83,15 +83,15 @@ def hear(
             while state[HAZARD + j] >= state[NEXT + j]:
                 over = state[HAZARD + j] - state[NEXT + j]
                 state[HAZARD + j] = over
-                c = first + np.int64(j)
-                state[NEXT + j] = -np.log(1 - uniform(states[i, c]))
+                channel = first + np.int64(j)
+                state[NEXT + j] = -np.log(1 - uniform(states[i, channel]))
                 state[BUSY + j] += ONE
                 at = (k + 1 - min(over / state[GROWTH + j], ONE)) * step
                 if at >= awake[j]:
                     state[V + j] += weight
                     if state[V + j] >= 1:
                         if count < keys.shape[1]:
-                            keys[task, count] = np.int64(at) * channels + c
+                            keys[task, count] = np.int64(at) * channels + channel
                         count += 1
                         state[V + j] = 0
                         awake[j] = at + refractory

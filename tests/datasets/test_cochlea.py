@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -55,7 +56,7 @@ def test_rate_grows_far_slower_than_pressure() -> None:
 
 
 def test_the_onset_is_answered_more_than_what_stays() -> None:
-    time, channels = near(cochlea.listen(tone(1000, 65, 0.4, before=0.1), level=None), 1000)
+    time, _ = near(cochlea.listen(tone(1000, 65, 0.4, before=0.1), level=None), 1000)
     onset, later = ((time >= a) & (time < b) for a, b in ((100_000, 120_000), (300_000, 500_000)))
     assert not (time < 100_000).any()
     assert onset.sum() / 0.02 > 3 * later.sum() / 0.2 > 0
@@ -154,7 +155,7 @@ def test_recordings_become_a_store() -> None:
     assert store.channels == 700 and store.sensor is None and store.classes == ("no", "yes")
     assert store.duration.tolist() == [250_000] * 4 and store.metadata["speaker"].tolist() == list("abcd")
     time, indptr = store.arrays()[1:]
-    assert all((np.diff(time[a:b]) >= 0).all() for a, b in zip(indptr[:-1], indptr[1:], strict=True))
+    assert all((np.diff(time[a:b]) >= 0).all() for a, b in pairwise(indptr))
 
 
 @pytest.mark.parametrize(
