@@ -4,14 +4,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from spiking.datasets import camera
+    from spiking.datasets import camera, cochlea
     from spiking.datasets.augment import Augment
     from spiking.datasets.catalogue import available, load
     from spiking.datasets.errors import DataError
     from spiking.datasets.loader import Loader
     from spiking.datasets.store import EventStore
 
-__all__ = ["Augment", "DataError", "EventStore", "Loader", "available", "camera", "load"]
+__all__ = ["Augment", "DataError", "EventStore", "Loader", "available", "camera", "cochlea", "load"]
 _HOME = {
     "Augment": "augment",
     "DataError": "errors",

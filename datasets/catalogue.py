@@ -21,7 +21,7 @@ from spiking.datasets.store import EventStore
 # by name; a name such as folder takes what follows the colon, folder:PATH
 SOURCES = {
     "digits": "", "nmnist": "", "mnist-saccades": "", "fashion-saccades": "", "shd": "", "ssc": "", "dvsgesture": "",
-    "tonic": "NAME", "folder": "PATH",
+    "spoken": "", "shd-adding": "", "spoken-adding": "", "tonic": "NAME", "folder": "PATH",
 }  # fmt: skip
 SPLITS = ("train", "valid", "test", "all")
 

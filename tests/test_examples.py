@@ -24,6 +24,13 @@ def camera(example: ModuleType, words: list[str], printed: Callable[[], str]) ->
     assert re.match(r"\d{4} events in 480 ms", printed())
 
 
+def cochlea(example: ModuleType, words: list[str], printed: Callable[[], str]) -> None:
+    """A picture, and about as many spikes as a word of SHD has."""
+    example.main()
+    assert (Path(words[2]) / "cochlea.png").stat().st_size > 50_000
+    assert re.match(r"[5-9]\d{3} spikes in 0\.93 s; one core hears \d+ times as fast", printed())
+
+
 def fidelity(example: ModuleType, words: list[str], printed: Callable[[], str]) -> None:
     """Eight recordings of the simulated camera pass for real ones among others of it."""
     folder = Path(words[2])
@@ -56,7 +63,7 @@ def train_digits(example: ModuleType, words: list[str], printed: Callable[[], st
     assert printed().startswith("epoch 1: loss")
 
 
-SMALL = {check.__name__: check for check in (camera, fidelity, own_neuron, own_recordings, train_digits)}
+SMALL = {check.__name__: check for check in (camera, cochlea, fidelity, own_neuron, own_recordings, train_digits)}
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in FOLDER.glob("*.py")))
