@@ -147,9 +147,7 @@ def lif(
 
     name = resolve(backend, like.device)
     chosen = name
-    if name == "numba" and recurrent is not None:
-        chosen = fall_back("lif", "recurrent weights have no fused kernel yet")
-    elif name == "triton" and recurrent is not None and N > CONNECTED:
+    if name == "triton" and recurrent is not None and N > CONNECTED:
         chosen = fall_back("lif", f"the kernel of recurrent weights holds {CONNECTED} neurons, not {N}")
     elif name != "reference" and not isinstance(surrogate, Surrogate):
         chosen = fall_back("lif", "a surrogate given as a function needs autograd")
@@ -176,10 +174,11 @@ def lif(
         if fused:
             assert weight is not None
             matrix = weight.to(dtype) if chosen == "numba" else weight
-        inputs = [t for t in (current, matrix, recurrent, params, initial) if t is not None]
+        fan_out = recurrent.to(dtype) if recurrent is not None and chosen == "numba" else recurrent
+        inputs = [t for t in (current, matrix, fan_out, params, initial) if t is not None]
         save = torch.is_grad_enabled() and any(t.requires_grad for t in inputs)
         spikes, membrane, last, _, _ = flat.lif(
-            current, *events, matrix, recurrent, params, initial, valid, T, flags.as_list(), surrogate.numbers, trace,
+            current, *events, matrix, fan_out, params, initial, valid, T, flags.as_list(), surrogate.numbers, trace,
             save, chosen,
         )
     after = LIFState(*last.unbind(0))

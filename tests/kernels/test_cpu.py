@@ -12,7 +12,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 
 from spiking import Events
 from spiking.kernels import event_linear
@@ -22,26 +21,16 @@ from spiking.kernels.surrogate import Surrogate, derivative, resolve
 from spiking.kernels.surrogate.cpu import derivative as fast_derivative
 from spiking.kernels.surrogate.reference import KINDS
 
-from .cases import CASES, Case, assert_close, build, specified, through_op
+from .cases import CASES, RECURRENT, Case, assert_close, build, specified, through_op
+from .guard import poison
 
 
-@pytest.fixture
-def poison(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fill fresh memory with NaN (or 77), so that an element nobody wrote is seen."""
-
-    def poisoned(make):
-        def fresh(*args, **kwargs) -> Tensor:
-            out = make(*args, **kwargs)
-            return out.fill_(torch.nan if out.dtype.is_floating_point else 77)
-
-        return fresh
-
-    monkeypatch.setattr(torch, "empty", poisoned(torch.empty))
-    monkeypatch.setattr(torch, "empty_like", poisoned(torch.empty_like))
-    monkeypatch.setattr(Tensor, "new_empty", poisoned(Tensor.new_empty))
+@pytest.fixture(name="poison")
+def _poison(monkeypatch: pytest.MonkeyPatch) -> None:
+    poison(monkeypatch)
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", CASES + RECURRENT, ids=lambda case: case.name)
 def test_lif_is_the_specification(case: Case, poison: None) -> None:
     problem = build(case)
     found = through_op(case, problem, "numba")
