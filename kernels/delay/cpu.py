@@ -8,7 +8,6 @@ event reaches lies close together there.
 from __future__ import annotations
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from spiking.kernels.jit import jit, room, spread

@@ -43,8 +43,8 @@ def window(delay: Tensor, last: int, sigma: float, rounded: bool) -> tuple[Tenso
         rounded: take the nearest step instead.
 
     Returns:
-        k (in, K, out or 1), differentiable in `delay` unless rounded, and `first` (in, out or 1) int32: k[i, j, o] stands
-        at position first[i, o] + j. A window that covers all positions has one column of `first`, of zeros.
+        k (in, K, out or 1), differentiable in `delay` unless rounded, and `first` (in, out or 1) int32: k[i, j, o]
+        stands at position first[i, o] + j. A window that covers all positions has one column of `first`, of zeros.
     """
     K = width(last, sigma, rounded)
     d = delay.detach()

@@ -4,20 +4,23 @@
 
 With `skip` a hidden layer of the size of the one before adds that one's spikes to its own currents, so that what runs
 between layers stays binary (Hu et al. 2024, MS-ResNet, put the shortcut in the same place).
+
+With `delays` every weight, those of the readout included, has a delay that trains with it (Hammouamri,
+Khalfaoui-Hassani & Masquelier 2024, whose network for spoken digits is
+`SpikingMLP([140, 256, 256, 20], norm="batch", dropout=0.4, delays={"max_delay": 250.0, "sigma": 120.0})`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
 from torch import Tensor
 
 from spiking.events import Events
-from spiking.kernels import LIFState
 from spiking.networks.network import HeldDropout, Network, neuron_class
-from spiking.neurons import LI, Layer
+from spiking.neurons import LI, Delay, Delayed, Layer
 
 
 class SpikingMLP(Network):
@@ -29,7 +32,8 @@ class SpikingMLP(Network):
         recurrent: neurons of a hidden layer feel each other's spikes one step later.
         norm: "batch", batch normalisation of the hidden currents over time and batch.
         dropout: probability with which a hidden neuron is silenced for a sample, while training.
-        skip: shortcuts between hidden layers of equal size.
+        skip: shortcuts between hidden layers of equal size; not with delays.
+        delays: the longest of learned synaptic delays in ms, or the arguments of `Delay` as a mapping; `None` is none.
         dt: step in ms; `None` takes that of the Events.
         tau_out: time constant of the readout in ms.
         **options: of the neuron class.
@@ -47,6 +51,7 @@ class SpikingMLP(Network):
         norm: str | None = None,
         dropout: float = 0.0,
         skip: bool = False,
+        delays: float | Mapping[str, Any] | None = None,
         dt: float | None = None,
         tau_out: float = 20.0,
         **options: Any,
@@ -56,14 +61,28 @@ class SpikingMLP(Network):
         kind = neuron_class(neuron)
         place = {name: options[name] for name in ("device", "dtype") if name in options}
         hidden = list(pairwise(sizes[:-1]))
-        layers = [kind(n, m, recurrent=recurrent, norm=norm, dt=dt, **options) for n, m in hidden]
         links = [HeldDropout(dropout) for _ in hidden]
-        super().__init__(layers, links, LI(sizes[-2], sizes[-1], tau_mem=tau_out, dt=dt, **place), sizes[0], dt)
+        layers: list[Layer | Delayed]
+        readout: LI | Delayed
+        if delays is None:
+            layers = [kind(n, m, recurrent=recurrent, norm=norm, dt=dt, **options) for n, m in hidden]
+            readout = LI(sizes[-2], sizes[-1], tau_mem=tau_out, dt=dt, **place)
+        else:
+            if skip:
+                raise ValueError("skip: a shortcut has no delays; leave out skip or delays")
+            given = dict(delays) if isinstance(delays, Mapping) else {"max_delay": delays}
+            layers = [
+                Delayed(Delay(n, m, dt=dt, **given, **place), kind(m, recurrent=recurrent, norm=norm, dt=dt, **options))
+                for n, m in hidden
+            ]
+            last = LI(sizes[-1], tau_mem=tau_out, dt=dt, **place)
+            readout = Delayed(Delay(sizes[-2], sizes[-1], dt=dt, **given, **place), last)
+        super().__init__(layers, links, readout, sizes[0], dt)
         self.skips = [skip and k > 0 and n == m for k, (n, m) in enumerate(hidden)]
 
     def run(
-        self, k: int, x: Events | Tensor, state: LIFState | None, lengths: Tensor | None, dt: float | None
-    ) -> tuple[Tensor, LIFState]:
+        self, k: int, x: Events | Tensor, state: Any, lengths: Tensor | None, dt: float | None
+    ) -> tuple[Tensor, Any]:
         if not self.skips[k]:
             return super().run(k, x, state, lengths, dt)
         layer = self.layers[k]

@@ -18,9 +18,10 @@ from torch import Tensor, nn
 from spiking.events import Events
 from spiking.init import fluctuation_driven_, poisson
 from spiking.kernels import LIFState
-from spiking.neurons import LI, NEURONS, Layer
+from spiking.neurons import LI, NEURONS, Delayed, DelayedState, Layer
 
-States = tuple[LIFState, ...]
+State = LIFState | DelayedState
+States = tuple[State, ...]
 PROBE = 200.0  # ms of Poisson input that init_ lets run through the network
 SILENT = 1.0  # Hz, the least rate that init_ draws weights for
 
@@ -61,13 +62,14 @@ class Network(nn.Module):
     Arguments:
         layers: the hidden layers.
         links: one per layer, what its spikes pass through on their way to the next.
-        readout: the leaky integrator behind them.
+        readout: the leaky integrator behind them, maybe with delays before it.
         inputs: channels of the input.
         dt: step in ms; `None` takes that of the Events.
     """
 
     def __init__(
-        self, layers: Sequence[nn.Module], links: Sequence[nn.Module], readout: LI, inputs: int, dt: float | None
+        self, layers: Sequence[nn.Module], links: Sequence[nn.Module], readout: LI | Delayed, inputs: int,
+        dt: float | None,
     ) -> None:
         super().__init__()
         self.inputs = inputs
@@ -79,7 +81,7 @@ class Network(nn.Module):
     def forward(
         self,
         x: Events | Tensor,
-        states: Sequence[LIFState] | None = None,
+        states: Sequence[State | None] | None = None,
         *,
         lengths: Tensor | None = None,
         dt: float | None = None,
@@ -89,7 +91,7 @@ class Network(nn.Module):
 
         Arguments:
             x: Events (T, B, in) or a dense tensor (T, B, in).
-            states: where to go on from, as a former call returned them; `None` is rest.
+            states: where to go on from, as a former call returned them or `rest` does; `None` is rest.
             lengths: (B,) valid steps of a dense batch; Events bring their own.
             dt: step of a dense batch in ms, by default the network's.
             trace: return `(out, spikes)` for the output, spikes a list of (T, B, N), one per hidden layer.
@@ -103,10 +105,10 @@ class Network(nn.Module):
         count = len(self.layers) + 1
         if states is not None and len(states) != count:
             raise ValueError(f"states: expected {count}, one per layer and readout, got {len(states)}")
-        before: Sequence[LIFState | None] = [None] * count if states is None else states
+        before: Sequence[State | None] = [None] * count if states is None else states
         x, lengths, dt = self.open(x, lengths, dt)
         spikes: list[Tensor] = []
-        after: list[LIFState] = []
+        after: list[State] = []
         for k, link in enumerate(self.links):
             z, state = self.run(k, x, before[k], lengths, dt)
             spikes.append(z)
@@ -134,13 +136,23 @@ class Network(nn.Module):
         return x, x.lengths, x.dt
 
     def run(
-        self, k: int, x: Events | Tensor, state: LIFState | None, lengths: Tensor | None, dt: float | None
-    ) -> tuple[Tensor, LIFState]:
+        self, k: int, x: Events | Tensor, state: Any, lengths: Tensor | None, dt: float | None
+    ) -> tuple[Tensor, Any]:
         """Spikes and state of hidden layer k."""
         if isinstance(x, Events):
             lengths, dt = None, None
         spikes, after = self.layers[k](x, state, lengths=lengths, dt=dt)
         return spikes, after
+
+    def rest(self, samples: int, dt: float | None = None) -> list[DelayedState | None]:
+        """The states to start recordings from that come in parts shorter than the delays.
+
+        Arguments:
+            samples: B.
+            dt: step in ms, by default the network's.
+        """
+        step = self.dt if dt is None else dt
+        return [k.rest(samples, step) if isinstance(k, Delayed) else None for k in (*self.layers, self.readout)]
 
     def fan_out(self, k: int) -> Tensor | int:
         """How many neurons an input of layer k reaches, one number or (in,); k = len(layers) is the readout."""
@@ -200,17 +212,18 @@ class Network(nn.Module):
                 raise ValueError(f"{name}: expected a finite number above 0, got {number}")
         steps = min(max(round(PROBE / dt), 20), 200)
         x: Any = poisson(rate, dt, steps, 4, self.inputs, options.get("generator"))
-        x = x.to(self.readout.tau_mem.device)
+        x = x.to(next(self.readout.parameters()).device)
         training = self.training
         self.links.eval()
+        states = self.rest(4, dt)  # the probe may be shorter than the delays
         for k, link in enumerate(self.links):
             self.draw_(k, rate, dt, options)
-            z, _ = self.run(k, x, None, None, dt)
+            z, _ = self.run(k, x, states[k], None, dt)
             x = link(z)
             # The rate of single spikes with the same power: that of the spikes themselves, less where they are pooled.
             rate = max(float(x.square().mean()) * 1000 / dt, SILENT)
         self.links.train(training)
-        fluctuation_driven_(self.readout, rate, dt, **options)
+        draw(self.readout, rate, dt, **options)
         for module in self.modules():
             if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
                 module.reset_running_stats()
@@ -219,8 +232,16 @@ class Network(nn.Module):
     def draw_(self, k: int, rate: float, dt: float, options: dict[str, Any]) -> None:
         """Draw the weights of hidden layer k for inputs of that rate."""
         layer = self.layers[k]
-        if not isinstance(layer, Layer):
+        if not isinstance(layer, (Layer, Delayed)):
             raise TypeError(f"layers.{k}: {type(layer).__name__} is no Layer, whose weights this can draw")
+        draw(layer, rate, dt, **options)
+
+
+def draw(layer: Layer | Delayed, rate: float, dt: float, **options: Any) -> None:
+    """Draw the weights of a layer with or without delays for inputs of that rate."""
+    if isinstance(layer, Delayed):
+        layer.init_(rate, dt, **options)
+    else:
         fluctuation_driven_(layer, rate, dt, **options)
 
 

@@ -5,6 +5,8 @@ from spiking.neurons.alif import ALIF
 from spiking.neurons.bounded import Bounded, tau
 from spiking.neurons.conventions import like
 from spiking.neurons.cuba import CubaLIF
+from spiking.neurons.delay import Delay
+from spiking.neurons.delayed import Delayed, DelayedState
 from spiking.neurons.layer import Layer
 from spiking.neurons.li import LI
 from spiking.neurons.lif import LIF
@@ -16,6 +18,6 @@ NEURONS: dict[str, type[Layer]] = {
 }
 
 __all__ = [
-    "ALIF", "LI", "LIF", "NEURONS", "AdLIF", "BatchNorm", "Bounded", "CubaLIF", "Layer", "SEAdLIF", "detach", "like",
-    "tau",
+    "ALIF", "LI", "LIF", "NEURONS", "AdLIF", "BatchNorm", "Bounded", "CubaLIF", "Delay", "Delayed", "DelayedState",
+    "Layer", "SEAdLIF", "detach", "like", "tau",
 ]

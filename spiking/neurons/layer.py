@@ -214,21 +214,7 @@ class Layer(nn.Module):
 
     def time(self, x: Events | Tensor, dt: float | None, lengths: Tensor | None) -> tuple[float | None, Tensor | None]:
         """Step in ms and valid steps of a batch, after checking that it fits the layer."""
-        if not isinstance(x, (Events, Tensor)):
-            raise TypeError(f"x: expected Events or a tensor, got {type(x).__name__}")
-        if len(x.shape) != 3 or x.shape[2] != self.in_features:
-            raise ValueError(f"x: expected (T, B, {self.in_features}), got {tuple(x.shape)}")
-        if isinstance(x, Events):
-            if lengths is not None:
-                raise ValueError("lengths: Events bring their own, got a second one")
-            dt, lengths, source = x.dt, x.lengths, "events"
-        else:
-            source = "input"
-        if dt is None:
-            return self.dt, lengths
-        if self.dt is not None and self.dt != dt:
-            raise ValueError(f"dt: layer {self.dt} ms, {source} {dt} ms")
-        return dt, lengths
+        return timing(x, self.in_features, self.dt, dt, lengths)
 
     def _check_euler(self) -> None:
         if self.rule.decay != "euler":
@@ -285,3 +271,34 @@ def _names(learn: Sequence[str]) -> tuple[str, ...]:
 def _span(value: Tensor) -> str:
     low, high = float(value.detach().min()), float(value.detach().max())
     return f"{low:g}" if low == high else f"{low:.3g}..{high:.3g}"
+
+
+def timing(
+    x: Events | Tensor, channels: int, own: float | None, dt: float | None, lengths: Tensor | None
+) -> tuple[float | None, Tensor | None]:
+    """Step in ms and valid steps of a batch.
+
+    Arguments:
+        x: Events or a tensor (T, B, channels).
+        channels: of the layer.
+        own: step of the layer in ms, if it has one.
+        dt, lengths: given with a dense batch; Events bring their own.
+
+    Raises:
+        ValueError, TypeError: if the batch does not fit the layer.
+    """
+    if not isinstance(x, (Events, Tensor)):
+        raise TypeError(f"x: expected Events or a tensor, got {type(x).__name__}")
+    if len(x.shape) != 3 or x.shape[2] != channels:
+        raise ValueError(f"x: expected (T, B, {channels}), got {tuple(x.shape)}")
+    if isinstance(x, Events):
+        if lengths is not None:
+            raise ValueError("lengths: Events bring their own, got a second one")
+        dt, lengths, source = x.dt, x.lengths, "events"
+    else:
+        source = "input"
+    if dt is None:
+        return own, lengths
+    if own is not None and own != dt:
+        raise ValueError(f"dt: layer {own} ms, {source} {dt} ms")
+    return dt, lengths
