@@ -19,6 +19,8 @@ and EF-adLIF are those of Baronig et al. 2024, eqs. 5-8.
 The event path gathers the rows of W inside the loop over time, so that currents are never stored. For the backward
 pass a backend keeps the state every CHECKPOINT steps and spikes as bits, and computes the steps between again; the CPU
 computes the spikes between again, too, from the same additions in the same order, and keeps their bits there only.
+With recurrent weights V only neurons that spiked touch their rows of it, in V z' and in its gradient; the adjoint of z'
+takes all of V, so that every surrogate's gradient is exact, with tails or without.
 """
 
 from __future__ import annotations
@@ -147,8 +149,8 @@ def lif(
 
     name = resolve(backend, like.device)
     chosen = name
-    if name != "reference" and recurrent is not None:
-        chosen = fall_back("lif", "recurrent weights have no fused kernel yet")
+    if name == "triton" and recurrent is not None:
+        chosen = fall_back("lif", "recurrent weights have no Triton kernel yet")
     elif name != "reference" and not isinstance(surrogate, Surrogate):
         chosen = fall_back("lif", "a surrogate given as a function needs autograd")
 
@@ -174,11 +176,12 @@ def lif(
         if fused:
             assert weight is not None
             matrix = weight.to(dtype) if chosen == "numba" else weight
-        inputs = [t for t in (current, matrix, params, initial) if t is not None]
+        fan_out = None if recurrent is None else recurrent.to(dtype)
+        inputs = [t for t in (current, matrix, fan_out, params, initial) if t is not None]
         save = torch.is_grad_enabled() and any(t.requires_grad for t in inputs)
         spikes, membrane, last, _, _ = flat.lif(
-            current, *events, matrix, None, params, initial, valid, T, flags.as_list(), surrogate.numbers, trace, save,
-            chosen,
+            current, *events, matrix, fan_out, params, initial, valid, T, flags.as_list(), surrogate.numbers, trace,
+            save, chosen,
         )
     after = LIFState(*last.unbind(0))
     if trace:
