@@ -1,16 +1,16 @@
 """How long a layer of recurrent spiking neurons takes, forward and backward: `python benchmarks/recurrent.py`.
 
 Events (T, B, inputs) into N neurons that feel each other's spikes a step later. LIF is u = beta u + W x + V z' -
-threshold z' with the reset detached; ALIF adds an adaptive threshold, threshold + STRENGTH w, w = RHO w + (1 - RHO)
-z, reset by that threshold a step later. The same surrogate is plugged into all sides: a bounded one, the triangle,
-and one with tails, the arctan.
+threshold z' with the reset detached; ALIF adds an adaptive threshold, threshold + STRENGTH w, w = RHO w + (1 - RHO) z,
+reset by that threshold a step later. The same surrogate is plugged into all sides: a bounded one, the triangle, and one
+with tails, the arctan.
 
 Peers, each with one Linear over all steps and a loop over `unbind`: snnTorch's `RLeaky` for LIF, and for both a lean
-loop written by hand in PyTorch, since no peer has this ALIF; the ratio is to the faster one. All run in one process,
-in turn, on the same threads, each timed call after one of the same layer that is not timed. First they must agree:
-spikes on all but 1e-6 of neuron-steps, gradients of both matrices to a relative RMS of 1e-3. V is small, 0.02, so
-that the network is no chaos in which roundings grow. Where they do not agree, no ratio is printed and the exit status
-is 1. On a loaded machine the ratio means little: many short parallel regions, as in the loops, suffer most.
+loop written by hand in PyTorch, since no peer has this ALIF; the ratio is to the faster one. All run in one process, in
+turn, on the same threads, each timed call after one of the same layer that is not timed. First they must agree: spikes
+on all but 1e-6 of neuron-steps, gradients of both matrices to a relative RMS of 1e-3. V is small, 0.02, so that the
+network is no chaos in which roundings grow. Where they do not agree, no ratio is printed and the exit status is 1. On a
+loaded machine the ratio means little: many short parallel regions, as in the loops, suffer most.
 """
 
 from __future__ import annotations
@@ -73,9 +73,7 @@ def snntorch_rleaky(dense: Tensor, weight: Tensor, recurrent: Tensor, spike: Cal
     neuron.recurrent = Fan()
 
     def run() -> Tensor:
-        z, membrane = neuron.init_rleaky()
-        z = dense.new_zeros(dense.shape[1], N)
-        membrane = torch.zeros_like(z)
+        z = membrane = dense.new_zeros(dense.shape[1], N)
         spikes = []
         for current in (dense @ weight).unbind(0):
             z, membrane = neuron(current, z, membrane)

@@ -51,6 +51,31 @@ def test_neurons_refuses_when_the_layers_disagree(
     assert "ratio (median" not in out
 
 
+@pytest.fixture
+def recurrent(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.setattr("sys.argv", ["recurrent.py", "--quick", "--threads", str(torch.get_num_threads())])
+    return script("recurrent")
+
+
+def test_recurrent_agrees_with_its_peers_and_prints_ratios(
+    recurrent: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert recurrent.main() == 0
+    out = capsys.readouterr().out
+    assert "| snntorch RLeaky |" in out
+    assert all(f"| {kind}, {name}, forward" in out for kind in ("LIF", "ALIF") for name in ("triangle", "arctan"))
+
+
+def test_recurrent_refuses_when_the_layers_disagree(
+    recurrent: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(recurrent, "TAU", 5.0)
+    assert recurrent.main() == 1
+    out = capsys.readouterr().out
+    assert "disagree" in out
+    assert "ratio (median" not in out
+
+
 def test_nmnist_folds_takes_every_override_and_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -38,18 +38,26 @@ def test_lif_is_the_specification(case: Case, poison: None) -> None:
     assert_close(case, found, specified(case, problem, found.spikes), 1e-11)
 
 
-@pytest.mark.parametrize("name", ["lif", "everything_long", "several_blocks", "multi_gaussian"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "lif", "everything_long", "several_blocks", "multi_gaussian", "recurrent_everything_long",
+        "recurrent_several_blocks",
+    ],
+)  # fmt: skip
 def test_lif_in_single_precision(name: str) -> None:
-    case = next(case for case in CASES if case.name == name)
+    case = next(case for case in CASES + RECURRENT if case.name == name)
     problem = build(case, torch.float32)
     found = through_op(case, problem, "numba")
     assert found.spikes.dtype == torch.float32
     assert_close(case, found, specified(case, problem, found.spikes), 2e-5)
 
 
-@pytest.mark.parametrize("name", ["several_blocks", "lengths_dense"])
+@pytest.mark.parametrize(
+    "name", ["several_blocks", "lengths_dense", "recurrent_several_groups", "recurrent_several_blocks_adlif"]
+)
 def test_threads_do_not_change_a_bit(name: str) -> None:
-    case = next(case for case in CASES if case.name == name)
+    case = next(case for case in CASES + RECURRENT if case.name == name)
     problem = build(case, torch.float32)
     before = torch.get_num_threads()
     try:
@@ -62,6 +70,15 @@ def test_threads_do_not_change_a_bit(name: str) -> None:
     for other in results[1:]:
         for a, b in zip(results[0], other, strict=True):
             assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("name", ["several_blocks", "recurrent_several_groups"])
+def test_ten_runs_give_the_same_bits(name: str) -> None:
+    case = next(case for case in CASES + RECURRENT if case.name == name)
+    problem = build(case, torch.float32)
+    first = through_op(case, problem, "numba")
+    for _ in range(9):
+        assert all(torch.equal(a, b) for a, b in zip(first, through_op(case, problem, "numba"), strict=True))
 
 
 def test_spread_runs_every_task_once_and_passes_errors_on() -> None:
@@ -158,11 +175,31 @@ BOUNDS = """
 import sys
 sys.path.insert(0, {folder!r})
 import torch
-from cases import CASES, build, through_op
-from spiking.kernels import event_linear
-for case in CASES:
+from cases import CASES, RECURRENT, build, through_op
+from spiking import Events
+from spiking.kernels import LIFState, event_linear, lif
+for case in CASES + RECURRENT:
     if case.name in {names!r}:
         through_op(case, build(case), "numba")
+g, refused, ran = torch.Generator().manual_seed(0), 0, 0
+def draw(low, high): return int(torch.randint(low, high, (), generator=g))
+for _ in range(60):
+    T, B, inputs, N = draw(0, 20), draw(0, 6), draw(1, 9), draw(1, 140)
+    off = [draw(-1, 2) if draw(0, 4) == 0 else 0 for _ in range(6)]
+    try:
+        rows = torch.randint(0, 3, (T * B,), generator=g)
+        indptr = torch.cat([torch.zeros(1, dtype=torch.int64), rows.cumsum(0)])
+        index = torch.randint(min(0, off[0]), inputs + max(0, off[0]), (int(indptr[-1]),), generator=g)
+        lengths = torch.randint(min(0, off[1]), T + 1 + max(0, off[1]), (B,), generator=g)
+        x = Events(indptr, index, (T, B, inputs), 1.0, lengths=lengths)
+        weight = torch.randn(inputs + off[2], N, generator=g, dtype=torch.float64, requires_grad=True)
+        recurrent = torch.randn(N + off[3], N + off[4], generator=g, dtype=torch.float64, requires_grad=True)
+        state = LIFState(*torch.ones(5, B, N + off[5], dtype=torch.float64)) if draw(0, 2) else None
+        lif(x, state, weight=weight, recurrent=recurrent)[0].sum().backward()
+        ran += 1
+    except ValueError:
+        refused += 1
+assert ran > 5 and refused > 5, (ran, refused)
 x = (torch.rand(3, 2, 30) < 0.1).double()
 event_linear(x, torch.randn(30, 130, dtype=torch.float64, requires_grad=True)).sum().backward()
 """
@@ -172,6 +209,7 @@ event_linear(x, torch.randn(30, 130, dtype=torch.float64, requires_grad=True)).s
 def test_no_kernel_leaves_its_arrays(tmp_path: Path) -> None:
     """Numba checks every index: a place outside an array raises an IndexError."""
     names = ["several_blocks", "everything_long", "lengths_dense", "one_neuron"]
+    names += ["recurrent_several_groups", "recurrent_everything_long", "recurrent_all_firing", "recurrent_dense"]
     script = BOUNDS.format(folder=str(Path(__file__).parent), names=names)
     env = {**os.environ, "NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": str(tmp_path), "NUMBA_OPT": "0"}
     run = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, check=False)

@@ -12,7 +12,7 @@ from spiking import Events
 from spiking.kernels import Adaptation, FallbackWarning, LIFState, Rule, event_linear, lif, set_backend
 from spiking.kernels.lif.rule import CHECKPOINT
 
-from .cases import CASES, arguments, build, leaves_of
+from .cases import CASES, RECURRENT, arguments, build, leaves_of
 
 OPS = torch.ops.spiking
 
@@ -25,9 +25,11 @@ def matrix(inputs: int = 30, N: int = 12, dtype: torch.dtype = torch.float32) ->
     return torch.randn(inputs, N, generator=torch.Generator().manual_seed(1), dtype=dtype)
 
 
-@pytest.mark.parametrize("name", ["lif", "everything_long", "lengths_dense", "lif_without_trace"])
+@pytest.mark.parametrize(
+    "name", ["lif", "everything_long", "lengths_dense", "lif_without_trace", "recurrent_everything"]
+)
 def test_opcheck_lif(name: str) -> None:
-    case = next(case for case in CASES if case.name == name)
+    case = next(case for case in CASES + RECURRENT if case.name == name)
     problem = build(case, torch.float32)
     torch.library.opcheck(OPS.lif, arguments(problem, leaves_of(problem), "numba", case.trace))
 
@@ -47,10 +49,10 @@ def test_opcheck_event_linear() -> None:
 def test_compiles_into_one_graph(compiler: str) -> None:
     if compiler == "inductor" and not shutil.which("g++"):
         pytest.skip("inductor needs g++")
-    x, weight = events(), matrix().requires_grad_()
+    x, weight, recurrent = events(), matrix().requires_grad_(), matrix(12) * 0.1
 
     def run(x: Events, weight: Tensor) -> Tensor:
-        hidden, _ = lif(x, weight=weight, tau_mem=10.0)
+        hidden, _ = lif(x, weight=weight, recurrent=recurrent, tau_mem=10.0)
         assert isinstance(hidden, Tensor)
         return event_linear(hidden, weight[:12])
 
@@ -84,10 +86,11 @@ def test_gradcheck_where_it_is_smooth() -> None:
     assert torch.autograd.gradcheck(lambda x, w: event_linear(x, w), [dense, leaves[0]])
 
 
-def test_a_state_goes_on_where_it_stopped() -> None:
+@pytest.mark.parametrize("recurrent", [None, matrix(12)])
+def test_a_state_goes_on_where_it_stopped(recurrent: Tensor | None) -> None:
     x, weight = events(T=40), matrix()
     options = dict(
-        weight=weight, tau_mem=10.0, tau_syn=5.0, adaptation=Adaptation("threshold", strength=1.0),
+        weight=weight, recurrent=recurrent, tau_mem=10.0, tau_syn=5.0, adaptation=Adaptation("threshold", strength=1.0),
         rule=Rule(refractory=2.0),
     )
     whole, last = lif(x, **options)
@@ -98,12 +101,13 @@ def test_a_state_goes_on_where_it_stopped() -> None:
         assert torch.equal(a, b)
 
 
-def test_the_state_carries_gradients_across_calls() -> None:
+@pytest.mark.parametrize("recurrent", [None, matrix(12, dtype=torch.float64)])
+def test_the_state_carries_gradients_across_calls(recurrent: Tensor | None) -> None:
     x, weight = events(T=40), matrix(dtype=torch.float64).requires_grad_()
-    whole, _ = lif(x, weight=weight)
+    whole, _ = lif(x, weight=weight, recurrent=recurrent)
     slope = torch.autograd.grad(whole.sum(), weight)[0]
-    first, state = lif(x[:17], weight=weight)
-    second, _ = lif(x[17:], state, weight=weight)
+    first, state = lif(x[:17], weight=weight, recurrent=recurrent)
+    second, _ = lif(x[17:], state, weight=weight, recurrent=recurrent)
     torch.testing.assert_close(torch.autograd.grad(first.sum() + second.sum(), weight)[0], slope)
 
 
@@ -118,12 +122,14 @@ def test_the_threshold_itself_spikes_only_if_inclusive(backend: str) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 def test_outputs_have_the_dtype_of_the_weight(dtype: torch.dtype) -> None:
-    x, weight = events(), matrix().to(dtype).requires_grad_()
-    spikes, state = lif(x, weight=weight)
-    assert spikes.dtype == dtype
-    assert state.membrane.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
-    spikes.sum().backward()
+    x, weight, recurrent = events(), matrix().to(dtype).requires_grad_(), matrix(12).to(dtype).requires_grad_()
+    for fan_out in (None, recurrent):
+        spikes, state = lif(x, weight=weight, recurrent=fan_out)
+        assert spikes.dtype == dtype
+        assert state.membrane.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
+        spikes.sum().backward()
     assert weight.grad is not None and weight.grad.dtype == dtype
+    assert recurrent.grad is not None and recurrent.grad.dtype == dtype
     assert event_linear(x, weight).dtype == dtype
     assert event_linear(x.to_dense(), weight).dtype == dtype
 
@@ -148,6 +154,25 @@ def test_what_is_saved_is_bits_and_checkpoints() -> None:
     assert sum(saved.values()) < T * B * N * 4
 
 
+@pytest.mark.parametrize(
+    ("options", "rows"), [({}, 1), ({"tau_syn": 5.0, "adaptation": Adaptation("threshold", strength=1.0)}, 3)]
+)
+def test_recurrent_weights_save_nothing_but_bits_and_checkpoints(options: dict, rows: int) -> None:
+    T, B, N = 100, 8, 60
+    x, weight, recurrent = events(T, B), matrix(N=N).requires_grad_(), (matrix(N, N) * 0.05).requires_grad_()
+    saved: dict[int, int] = {}
+
+    def pack(x: Tensor) -> Tensor:
+        saved[x.data_ptr()] = x.numel() * x.element_size()
+        return x
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
+        lif(x, weight=weight, recurrent=recurrent, **options)
+    given = sum(t.numel() * t.element_size() for t in (x.indptr, x.index, x.lengths, weight, recurrent))
+    segments, parameters, state = -(-T // CHECKPOINT), 10 * N * 4, 5 * B * N * 4
+    assert sum(saved.values()) == given + parameters + state + segments * B * (-(-N // 8) + rows * N * 4)
+
+
 def test_sparse_dense_inputs_are_saved_as_events() -> None:
     x = events(T=100, B=8, N=300, density=0.01).to_dense()
     saved: list[int] = []
@@ -161,15 +186,33 @@ def test_sparse_dense_inputs_are_saved_as_events() -> None:
     assert 0 < sum(saved) < x.numel()
 
 
-def test_a_callable_surrogate_and_recurrent_weights_run_on_the_reference() -> None:
+def test_a_callable_surrogate_runs_on_the_reference() -> None:
     x, weight = events(), matrix()
-    with set_backend("numba"):
-        with pytest.warns(FallbackWarning, match="a surrogate given as a function"):
-            lif(x, weight=weight, surrogate=lambda u: (u > 0).to(u.dtype))
-        with pytest.warns(FallbackWarning, match="recurrent"):
-            lif(x, weight=weight, recurrent=torch.eye(12))
+    with set_backend("numba"), pytest.warns(FallbackWarning, match="a surrogate given as a function"):
+        lif(x, weight=weight, surrogate=lambda u: (u > 0).to(u.dtype))
     with pytest.warns(FallbackWarning, match="holds 1024 neurons, not 1025"):
         lif(torch.zeros(2, 1, 1025), recurrent=torch.zeros(1025, 1025), dt=1.0, backend="triton")
+
+
+def test_recurrent_weights_and_an_initial_z_between_0_and_1_are_those_of_the_reference() -> None:
+    """The state of the first step may be anything; only later ones are spikes."""
+    g = torch.Generator().manual_seed(2)
+    found = []
+    for backend in ("numba", "reference"):
+        weight, recurrent = matrix(dtype=torch.float64), matrix(12, dtype=torch.float64) * 0.2
+        z = torch.rand(3, 12, generator=g.manual_seed(3), dtype=torch.float64)
+        leaves = [x.requires_grad_() for x in (weight, recurrent, z)]
+        zero = torch.zeros_like(z)
+        spikes, after = lif(
+            events(), LIFState(zero, zero, zero, z, zero), weight=weight, recurrent=recurrent, backend=backend,
+            surrogate="triangle",
+        )
+        assert isinstance(spikes, Tensor)
+        loss = (spikes * torch.linspace(-1, 1, 12)).sum() + after.membrane.sum()
+        found.append([spikes.detach(), *torch.autograd.grad(loss, leaves)])
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b)
+    assert found[0][3].abs().min() > 0
 
 
 @pytest.mark.parametrize(

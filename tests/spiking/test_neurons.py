@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import math
 import pickle
 import re
@@ -136,6 +137,19 @@ def test_goes_on_where_it_stopped(kind: type[Layer]) -> None:
     assert torch.equal(whole, torch.cat([first, second]))
     for a, b in zip(last, end, strict=True):
         torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+def test_recurrent_layers_need_no_reference(kind: type[Layer], monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("the reference ran")
+
+    monkeypatch.setattr(importlib.import_module("spiking.kernels.lif.reference"), "lif", refuse)
+    layer = kind(IN, N, recurrent=True)
+    with set_backend("numba"):
+        spikes, _ = layer(poisson(60.0, 2.0, T, B, IN))
+    spikes.sum().backward()
+    assert layer.recurrent is not None and layer.recurrent.grad is not None
 
 
 @pytest.mark.parametrize("kind", CLASSES)
