@@ -202,7 +202,9 @@ def parameters(
     """The (10, N) block of per-neuron parameters and the integers of the switches, as reference.py takes them."""
 
     def row(value: Number) -> Tensor:
-        return torch.as_tensor(value).to(device, dtype).expand(N)
+        if isinstance(value, Tensor):
+            return value.to(device, dtype).expand(N)
+        return torch.full((), value, dtype=dtype, device=device).expand(N)  # nothing for a GPU to fetch and wait for
 
     def decay(name: str, tau: Number) -> Tensor:
         if not isinstance(tau, Tensor):
@@ -210,9 +212,9 @@ def parameters(
                 raise ValueError(f"{name}: expected a time constant above 0 ms, got {tau}")
             if rule.decay == "euler" and tau < dt:
                 raise ValueError(f"{name}: decay='euler' needs at least one step of {dt} ms, got {tau} ms")
-        elif tau.ndim > 1 or (tau.ndim == 1 and tau.shape[0] not in (1, N)):
+            return row(math.exp(-dt / tau) if rule.decay == "exp" else 1 - dt / tau)
+        if tau.ndim > 1 or (tau.ndim == 1 and tau.shape[0] not in (1, N)):
             raise ValueError(f"{name}: expected a number or ({N},), got {tuple(tau.shape)}")
-        tau = torch.as_tensor(tau, dtype=torch.float64 if not isinstance(tau, Tensor) else None)
         return row(torch.exp(-dt / tau) if rule.decay == "exp" else 1 - dt / tau)
 
     if isinstance(threshold, Tensor) and threshold.numel() not in (1, N):
