@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from spiking.datasets.nmnist_camera import NMNIST
+from spiking.kernels import set_backend
 from spiking.training import Outcome
 from tests.datasets import mnist
 from tests.datasets.test_sources import nmnist_files
@@ -74,6 +75,23 @@ def test_recurrent_refuses_when_the_layers_disagree(
     out = capsys.readouterr().out
     assert "disagree" in out
     assert "ratio (median" not in out
+
+
+def test_gpu_recurrent_compares_first(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """The loop is the neuron that the op is, on a CPU too; its timing needs a GPU."""
+    recurrent = script("gpu_recurrent")
+    surrogates = [recurrent.resolve(name) for name in recurrent.SURROGATES]
+    with set_backend("reference"):
+        assert all([recurrent.agree(9, 3, 20, surrogate, "cpu") for surrogate in surrogates])
+        current, weights, _ = recurrent.problem(50, 10, 30, 0.1, "cpu", torch.float32)
+        fired, active = recurrent.shares(current, weights, surrogates[0])
+        assert fired == pytest.approx(0.1, rel=0.02) and 0.1 < active < 0.9
+        monkeypatch.setattr(recurrent, "TAU", 5.0)
+        assert not recurrent.agree(9, 3, 20, surrogates[0], "cpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr("sys.argv", ["gpu_recurrent.py"])
+    assert recurrent.main() == 1
+    assert capsys.readouterr().out.endswith("no GPU here\n")
 
 
 def test_nmnist_folds_takes_every_override_and_goes_on(

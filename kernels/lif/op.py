@@ -215,11 +215,10 @@ def parameters(
                 raise ValueError(f"{name}: expected a time constant above 0 ms, got {tau}")
             if rule.decay == "euler" and tau < dt:
                 raise ValueError(f"{name}: decay='euler' needs at least one step of {dt} ms, got {tau} ms")
-        elif tau.ndim > 1 or (tau.ndim == 1 and tau.shape[0] not in (1, N)):
+            return row(math.exp(-dt / tau) if rule.decay == "exp" else 1 - dt / tau)
+        if tau.ndim > 1 or (tau.ndim == 1 and tau.shape[0] not in (1, N)):
             raise ValueError(f"{name}: expected a number or ({N},), got {tuple(tau.shape)}")
-        if rule.decay == "euler":
-            return row(1 - dt / tau)
-        return row(torch.exp(-dt / tau) if isinstance(tau, Tensor) else math.exp(-dt / tau))
+        return row(torch.exp(-dt / tau) if rule.decay == "exp" else 1 - dt / tau)
 
     if isinstance(threshold, Tensor) and threshold.numel() not in (1, N):
         raise ValueError(f"threshold: expected a number or ({N},), got {tuple(threshold.shape)}")
