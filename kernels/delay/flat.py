@@ -77,7 +77,8 @@ def _taps_gradient(
     T = grad.shape[0] - last
     grad = grad.contiguous()
     if kept is None or not kept.numel():
-        result: Tensor = _kernels(backend).backward(indptr, index, value, grad, first, T, K)
+        given = value if value is not None and value.numel() else None
+        result: Tensor = _kernels(backend).backward(indptr, index, given, grad, first, T, K)
         return result
     rows = kept.flatten(0, 1).t()
     everywhere = torch.stack([rows @ grad[p : p + T].flatten(0, 1) for p in range(last + 1)], 1)
@@ -194,9 +195,8 @@ def _differentiate_dense(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | N
     if ctx.needs_input_grad[0]:
         dx = torch.ops.spiking.delay_input_gradient(grad, taps, first, ctx.last)
     if ctx.needs_input_grad[1]:
-        given = value if value.numel() else None
         dtaps = torch.ops.spiking.delay_backward(
-            indptr, index, given, kept, grad, first, taps.shape[1], ctx.last, ctx.backend
+            indptr, index, value, kept, grad, first, taps.shape[1], ctx.last, ctx.backend
         )
     return dx, dtaps, None, None, None
 

@@ -62,5 +62,7 @@ def window(delay: Tensor, last: int, sigma: float, rounded: bool) -> tuple[Tenso
         k = torch.cat([1 - offset, offset], 1)
     else:
         p = torch.arange(K, dtype=delay.dtype, device=delay.device)[:, None]
-        k = torch.softmax((p - offset).square() * (-0.5 / sigma**2), 1)
+        exponent = (p - offset).square() * (-0.5 / sigma**2)
+        g = torch.exp(exponent - exponent.detach().amax(1, keepdim=True))
+        k = g / g.sum(1, keepdim=True)  # torch.softmax cuts its work by threads and rounds by the cut
     return k, (first[:, :1] if K == last + 1 else first).to(torch.int32)

@@ -17,6 +17,7 @@ import triton
 import triton.language as tl
 
 from spiking.kernels import aot, lif
+from spiking.kernels.delay import gpu as delay_gpu
 from spiking.kernels.event_linear import gpu as event_gpu
 from spiking.kernels.lif import gpu
 from spiking.kernels.lif.gpu_forward import Switches
@@ -166,7 +167,7 @@ def compiled(monkeypatch):
 
     monkeypatch.setattr(triton.runtime.driver, "_active", Nowhere())
     monkeypatch.setattr(triton.knobs.runtime, "jit_cache_hook", note)
-    for module in (gpu, event_gpu):
+    for module in (gpu, event_gpu, delay_gpu):
         monkeypatch.setattr(module, "check", lambda device: None)
     for kernel in {v.kernel for v in VARIANTS.values()}:
         kernel.device_caches.clear()
@@ -216,6 +217,25 @@ def test_slices_do_not_recompile(compiled):
         event_gpu.forward(x.indptr, x.index, None, p.weight, x.indptr.numel() - 1)
         event_gpu.forward(x.indptr, x.index, None, longer[1 : 1 + 17 * 33].view(17, 33), x.indptr.numel() - 1)
     assert len(compiled) == 1
+
+
+def test_delays_do_not_recompile(compiled):
+    """Neither for T, B, P, the width of a kernel and N up to a power of two, nor for slices of events."""
+    for T, B, N, K, last in ((16, 16, 128, 1, 0), (9, 1, 65, 5, 20), (33, 7, 100, 16, 40)):
+        p = build(Case("", T=T, B=B, N=N, inputs=17), torch.float32)
+        for columns in (1, N):
+            first = torch.zeros(17, columns, dtype=torch.int32)
+            for x in (p.events, p.events[1:]):
+                T = len(x)
+                delay_gpu.forward(x.indptr, x.index, None, torch.zeros(17, K, N), first, T, B, last)
+                delay_gpu.backward(x.indptr, x.index, None, torch.zeros(T + last, B, N), first, T, K)
+    names = sorted(name.split(".")[-1] for name, _ in compiled)
+    assert names == ["arrive", "arrive", "collect", "collect"]
+    for (name, _), made in compiled.items():
+        same = [v for v in VARIANTS.values() if v.kernel.__name__ == name.split(".")[-1] and all(
+            made["signature"][n] == v.types.get(n, "constexpr") for n in v.kernel.arg_names
+        )]
+        assert same, f"{name}: no variant with {made['signature']}"
 
 
 @pytest.mark.parametrize(
