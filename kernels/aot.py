@@ -133,6 +133,8 @@ def unguarded(compiled: CompiledKernel, argument: str) -> list[str]:
             trail.append((operation[1], line))
         elif used and made and "!tt.ptr" in line:
             pointers.add(made[1])
+        elif made:  # a name that was free again, where a loop had ended
+            pointers.discard(made[1])
 
     assert {"load", "store"} <= {kind for kind, _ in trail}, f"{argument}: no load and store found in the IR"
     missing, last = [], "barrier"

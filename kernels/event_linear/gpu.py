@@ -3,8 +3,6 @@
 One program sums one row's events for a block of columns, K rows of W at a time, always in the order in which the events
 are stored. The weight gradient dW[n] = sum over the events of channel n of value * dy[row] is the same sum over the
 transposed events, so that nothing is added atomically and the same inputs give the same bits.
-
-Proven under the interpreter and compiled ahead of time; speed on a GPU is unmeasured.
 """
 
 from __future__ import annotations

@@ -272,6 +272,11 @@ def _flat(x: Tensor, dtype: torch.dtype | None = None) -> np.ndarray:
     return x.detach().to(dtype or x.dtype).reshape(-1).numpy()
 
 
+def _given(x: Tensor | None, otherwise: Tensor, *shape: int) -> Tensor:
+    """x, or one number in its place."""
+    return otherwise.expand(shape) if x is None else x
+
+
 def forward(
     current: Tensor | None,
     indptr: Tensor | None,
@@ -280,7 +285,7 @@ def forward(
     weight: Tensor | None,
     params: Tensor,
     state: Tensor,
-    lengths: Tensor,
+    lengths: Tensor | None,
     steps: int,
     flags: list[int],
     trace: bool,
@@ -301,16 +306,16 @@ def forward(
     step = advance(Flags(*flags), False, trace, from_dtype(given[0].dtype))
     spread(
         forward_task, shares * -(-N // BLOCK), shares, (steps, samples, N), *given, lay, _flat(params),
-        _flat(state), _flat(lengths), tuple(flags), step, _flat(spikes), _flat(membrane), _flat(last), _flat(bits),
-        _flat(checkpoints),
+        _flat(state), _flat(_given(lengths, torch.tensor(steps), samples)), tuple(flags), step, _flat(spikes),
+        _flat(membrane), _flat(last), _flat(bits), _flat(checkpoints),
     )  # fmt: skip
     return spikes, membrane, last, bits, checkpoints
 
 
 def backward(
-    grad_spikes: Tensor,
+    grad_spikes: Tensor | None,
     grad_membrane: Tensor | None,
-    grad_last: Tensor,
+    grad_last: Tensor | None,
     current: Tensor | None,
     indptr: Tensor | None,
     index: Tensor | None,
@@ -318,13 +323,14 @@ def backward(
     weight: Tensor | None,
     params: Tensor,
     state: Tensor,
-    lengths: Tensor,
+    lengths: Tensor | None,
     bits: Tensor,
     checkpoints: Tensor,
     steps: int,
     flags: list[int],
     surrogate: list[float],
     learn: bool,
+    carry: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of the currents or of the weight, of the parameters and of the initial state, as in op.py."""
     _, samples, N = state.shape
@@ -338,19 +344,23 @@ def backward(
     grad_weight = params.new_empty(-(-N // BLOCK), shares, inputs, own)
     grad_params = params.new_empty(shares, ROWS, N, dtype=torch.float64)
     grad_state = params.new_empty(state.shape)
+    zero, none = params.new_zeros(()), params.new_empty(0)
     real, traced = from_dtype(given[0].dtype), grad_membrane is not None
     step, back = advance(Flags(*flags), True, False, real), retreat(Flags(*flags), learn, traced, real)
     spread(
-        backward_task, shares * -(-N // BLOCK), shares, (steps, samples, N), _flat(grad_spikes),
-        _flat(params.new_empty(0) if grad_membrane is None else grad_membrane), _flat(grad_last), *given, lay,
-        _flat(params), _flat(state), _flat(lengths), _flat(bits), _flat(checkpoints), tuple(flags), step, back,
+        backward_task, shares * -(-N // BLOCK), shares, (steps, samples, N),
+        _flat(_given(grad_spikes, zero, steps, samples, N)),
+        _flat(none if grad_membrane is None else grad_membrane),
+        _flat(_given(grad_last, zero, STATES, samples, N)), *given, lay,
+        _flat(params), _flat(state), _flat(_given(lengths, torch.tensor(steps), samples)), _flat(bits),
+        _flat(checkpoints), tuple(flags), step, back,
         int(surrogate[0]), np.array(surrogate[1:], dtype=given[0].dtype), _flat(grad_current), _flat(grad_weight),
         _flat(grad_params), _flat(grad_state),
     )  # fmt: skip
     grad_input = grad_current
     if weight is not None:
         grad_input = _sum(grad_weight.transpose(0, 1)).transpose(0, 1).reshape(inputs, -1)[:, :N].contiguous()
-    return grad_input, _sum(grad_params).to(params.dtype), grad_state
+    return grad_input, _sum(grad_params).to(params.dtype) if learn else none, grad_state if carry else none.clone()
 
 
 def _sum(shares: Tensor) -> Tensor:

@@ -1,6 +1,8 @@
 """The flat ops `torch.ops.spiking.lif` and `lif_backward`: tensors and numbers only, for autograd and torch.compile.
 
-op.py gives the equations and the arguments; a backend's module does the work.
+op.py gives the equations and the arguments; a backend's module does the work. They are registered on a `Library`, with
+an autograd function of their own: `custom_op` and `register_autograd` look each of the arguments up in the schema on
+every call, which takes longer than all else of a call on a GPU.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spiking.kernels.lif.rule import CHECKPOINT, saved_rows
+from spiking.kernels.lif.rule import CHECKPOINT, CHUNK, looks_back, saved_rows
 
 
 def _kernels(backend: str) -> ModuleType:
@@ -24,8 +26,10 @@ def _kernels(backend: str) -> ModuleType:
     return cpu
 
 
-@torch.library.custom_op("spiking::lif", mutates_args=())
-def lif(
+_LIBRARY = torch.library.Library("spiking", "FRAGMENT")
+
+
+def _lif(
     current: Tensor | None,
     indptr: Tensor | None,
     index: Tensor | None,
@@ -33,7 +37,7 @@ def lif(
     weight: Tensor | None,
     params: Tensor,
     state: Tensor,
-    lengths: Tensor,
+    lengths: Tensor | None,
     steps: int,
     flags: list[int],
     surrogate: list[float],
@@ -48,8 +52,7 @@ def lif(
     return result
 
 
-@lif.register_fake
-def _(
+def _lif_fake(
     current: Tensor | None,
     indptr: Tensor | None,
     index: Tensor | None,
@@ -57,7 +60,7 @@ def _(
     weight: Tensor | None,
     params: Tensor,
     state: Tensor,
-    lengths: Tensor,
+    lengths: Tensor | None,
     steps: int,
     flags: list[int],
     surrogate: list[float],
@@ -70,17 +73,19 @@ def _(
     assert like is not None
     spikes = like.new_empty(steps, B, N)
     membrane = state.new_empty((steps, B, N) if trace else (0,))
-    shape = (-(-steps // CHECKPOINT), saved_rows(flags), B, N)
-    rows = shape[0] if backend == "numba" else steps
-    bits = state.new_empty((rows, B, -(-N // 8)) if save else (0,), dtype=torch.uint8)
-    return spikes, membrane, torch.empty_like(state), bits, state.new_empty(shape if save else (0,))
+    if backend == "triton":  # the spikes before a chunk are a row of its checkpoint
+        chunks, rows, octets = -(-steps // CHUNK), saved_rows(flags) + looks_back(flags), False
+    else:
+        chunks, rows, octets = -(-steps // CHECKPOINT), saved_rows(flags), save
+    bits = state.new_empty((chunks, B, -(-N // 8)) if octets else (0,), dtype=torch.uint8)
+    checkpoints = state.new_empty((chunks, rows, B, N) if save else (0,))
+    return spikes, membrane, state.new_empty(state.shape), bits, checkpoints
 
 
-@torch.library.custom_op("spiking::lif_backward", mutates_args=())
-def lif_backward(
-    grad_spikes: Tensor,
+def _lif_backward(
+    grad_spikes: Tensor | None,
     grad_membrane: Tensor | None,
-    grad_last: Tensor,
+    grad_last: Tensor | None,
     current: Tensor | None,
     indptr: Tensor | None,
     index: Tensor | None,
@@ -88,28 +93,28 @@ def lif_backward(
     weight: Tensor | None,
     params: Tensor,
     state: Tensor,
-    lengths: Tensor,
+    lengths: Tensor | None,
     bits: Tensor,
     checkpoints: Tensor,
     steps: int,
     flags: list[int],
     surrogate: list[float],
     learn: bool,
+    carry: bool,
     backend: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of the input (the currents, or the weight), the parameters if they `learn`, and the initial state."""
+    """Gradients of the input (the currents, or the weight), the parameters if `learn`, the initial state if `carry`."""
     result: tuple[Tensor, Tensor, Tensor] = _kernels(backend).backward(
         grad_spikes, grad_membrane, grad_last, current, indptr, index, value, weight, params, state, lengths, bits,
-        checkpoints, steps, flags, surrogate, learn,
+        checkpoints, steps, flags, surrogate, learn, carry,
     )
     return result
 
 
-@lif_backward.register_fake
-def _(
-    grad_spikes: Tensor,
+def _lif_backward_fake(
+    grad_spikes: Tensor | None,
     grad_membrane: Tensor | None,
-    grad_last: Tensor,
+    grad_last: Tensor | None,
     current: Tensor | None,
     indptr: Tensor | None,
     index: Tensor | None,
@@ -117,38 +122,69 @@ def _(
     weight: Tensor | None,
     params: Tensor,
     state: Tensor,
-    lengths: Tensor,
+    lengths: Tensor | None,
     bits: Tensor,
     checkpoints: Tensor,
     steps: int,
     flags: list[int],
     surrogate: list[float],
     learn: bool,
+    carry: bool,
     backend: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
     like = weight if current is None else current
     assert like is not None
-    return torch.empty_like(like), torch.empty_like(params), torch.empty_like(state)
-
-
-def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    *tensors, steps, flags, surrogate, trace, _, backend = inputs
-    ctx.save_for_backward(*tensors, *output[3:])
-    ctx.steps, ctx.flags, ctx.surrogate, ctx.trace, ctx.backend = steps, flags, surrogate, trace, backend
-
-
-def _differentiate(
-    ctx: Any, grad_spikes: Tensor, grad_membrane: Tensor, grad_last: Tensor, *_: Tensor
-) -> tuple[Tensor | None, ...]:
-    current, indptr, index, value, weight, params, state, lengths, bits, checkpoints = ctx.saved_tensors
-    grad_input, grad_params, grad_state = lif_backward(
-        grad_spikes.contiguous(), grad_membrane.contiguous() if ctx.trace else None, grad_last.contiguous(),
-        current, indptr, index, value, weight, params, state, lengths, bits, checkpoints,
-        ctx.steps, ctx.flags, ctx.surrogate, ctx.needs_input_grad[5], ctx.backend,
+    return (
+        torch.empty_like(like),
+        params.new_empty(params.shape if learn else (0,)),
+        state.new_empty(state.shape if carry else (0,)),
     )
-    grad_current, grad_weight = (grad_input, None) if weight is None else (None, grad_input)
-    none = (None,) * 7
-    return grad_current, None, None, None, grad_weight, grad_params, grad_state, *none
 
 
-torch.library.register_autograd("spiking::lif", _differentiate, setup_context=_setup)
+class _Lif(torch.autograd.Function):
+    """The op below autograd, and its derivative."""
+
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, ...]:
+        *tensors, ctx.steps, ctx.flags, ctx.surrogate, ctx.trace, _, ctx.backend = inputs
+        with torch._C._AutoDispatchBelowAutograd():
+            output: tuple[Tensor, ...] = lif(*inputs)
+        ctx.set_materialize_grads(False)  # outputs that no loss reads need no zeros
+        ctx.save_for_backward(*tensors, *output[3:])
+        ctx.mark_non_differentiable(*output[3:])
+        return output
+
+    @staticmethod
+    def backward(
+        ctx: Any, grad_spikes: Tensor | None, grad_membrane: Tensor | None, grad_last: Tensor | None, *_: None
+    ) -> tuple[Tensor | None, ...]:
+        current, indptr, index, value, weight, params, state, lengths, bits, checkpoints = ctx.saved_tensors
+        learn, carry = ctx.needs_input_grad[5:7]
+        given = (grad_spikes, grad_membrane if ctx.trace else None, grad_last)
+        grad_input, grad_params, grad_state = lif_backward(
+            *(None if x is None else x.contiguous() for x in given),
+            current, indptr, index, value, weight, params, state, lengths, bits, checkpoints,
+            ctx.steps, ctx.flags, ctx.surrogate, learn, carry, ctx.backend,
+        )
+        grad_current, grad_weight = (grad_input, None) if weight is None else (None, grad_input)
+        none = (None,) * 7
+        return (
+            grad_current, None, None, None, grad_weight, grad_params if learn else None, grad_state if carry else None,
+            *none,
+        )
+
+
+def _differentiable(*inputs: Any) -> tuple[Tensor, ...]:
+    if torch.is_grad_enabled() and any(isinstance(x, Tensor) and x.requires_grad for x in inputs):
+        result: tuple[Tensor, ...] = _Lif.apply(*inputs)
+        return result
+    with torch._C._AutoDispatchBelowAutograd():
+        return lif(*inputs)
+
+
+for _name, _run, _fake in (("lif", _lif, _lif_fake), ("lif_backward", _lif_backward, _lif_backward_fake)):
+    _LIBRARY.define(_name + torch.library.infer_schema(_run, mutates_args=()))
+    _LIBRARY.impl(_name, _run, "CompositeExplicitAutograd")
+    torch.library.register_fake(f"spiking::{_name}", _fake, lib=_LIBRARY)
+_LIBRARY.impl("lif", _differentiable, "Autograd")
+lif, lif_backward = torch.ops.spiking.lif.default, torch.ops.spiking.lif_backward.default

@@ -1,16 +1,10 @@
-"""The backward pass of the integrate-and-fire family in Triton.
+"""The backward pass of the integrate-and-fire family in Triton: how a program walks, step by step as gpu_retreat.py.
 
-With G the adjoint of what a step returned and g that of what it was given, from the last step to the first:
-
-    u  = reset(u^, z)                g_u^ = G_u du/du^,  g_z = G_z + G_u du/dz unless the reset is detached
-    z  = H(u^ - theta)               g_u^ += h(u^ - theta) g_z
-    u^ = a u' + s drive              g_u' = a g_u^,      g_drive = s g_u^
-    i  = c i' + k I                  g_i' = c (G_i + g_drive),  g_I = k (G_i + g_drive)
-    w  = b w' + p u* + q z*          g_w' = b G_w + what the drive or the threshold took from w'
-
-and each parameter gets the sum over time of its factor times these. A chunk of EVERY steps is first run forward from
-its checkpoint, with the spikes read from their bits and the state before each step left in a scratch of the program's
-own, then backward. The scratch is written and read by the same program, with a barrier between.
+A chunk of EVERY steps is first run forward from its checkpoint, spikes included, by the arithmetic of the forward pass,
+then backward. Where u is all the state and currents are given, the chunk is unrolled and its membrane potentials stay
+in registers: nothing but currents and gradients is read and written. Otherwise the state before each step is left in a
+scratch of the program's own, with a barrier between its stores and loads. A program takes one tile after the other, so
+that the scratch, and the shares of the parameters' gradients, are as many as programs, not as tiles.
 """
 
 from __future__ import annotations
@@ -18,8 +12,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from spiking.kernels.lif.gpu_forward import parameters, read_input, rise, settle, store_state
-from spiking.kernels.surrogate.gpu import derivative
+from spiking.kernels.lif.gpu_forward import ends, fires, parameters, read_input, reset, rise, settle, store_state
+from spiking.kernels.lif.gpu_retreat import retreat
 
 
 @triton.jit
@@ -41,11 +35,22 @@ def load_state(at, plane, inside, flags: tl.constexpr):  # type: ignore[no-untyp
 
 
 @triton.jit
-def spikes_of(bits, row, first, N, column, inside, dtype: tl.constexpr):  # type: ignore[no-untyped-def]
-    """The spikes of the rows t*B + b of a tile, from their bits; `first`, the initial ones, for rows below 0."""
-    ran = (row >= 0)[:, None]
-    octet = tl.load(bits + row[:, None] * (N // 8) + (column // 8)[None, :], inside & ran, 0)
-    return tl.where(ran, ((octet.to(tl.int32) >> (column % 8)[None, :]) & 1).to(dtype), first)
+def fall(u_hat, theta, inside, flags: tl.constexpr):  # type: ignore[no-untyped-def]
+    """The membrane potential after the spikes that u_hat makes, and these, where u is all the state."""
+    z = fires(u_hat - theta, u_hat, inside, flags)
+    if flags.reset_next:
+        return u_hat, z
+    else:
+        return reset(u_hat, z, theta, flags), z
+
+
+@triton.jit
+def read_gradient(grad, t, plane, home, live, like):
+    """The gradient of an output of step t, 0 if none was given."""
+    if grad is not None:
+        return tl.load(grad + t * plane + home, live, 0.0).to(like.dtype)
+    else:
+        return tl.zeros_like(like)
 
 
 @triton.jit(
@@ -53,176 +58,165 @@ def spikes_of(bits, row, first, N, column, inside, dtype: tl.constexpr):  # type
     do_not_specialize_on_alignment=["indptr", "index", "value", "lengths"],
 )
 def backward(  # type: ignore[no-untyped-def]
-    grad_spikes, grad_membrane, grad_last, current, indptr, index, value, weight, neuron, state, lengths, bits,
-    checkpoints, scratch, grad_current, grad_params, grad_state,
+    grad_spikes, grad_membrane, grad_last, current, indptr, index, value, weight, neuron, lengths, checkpoints, scratch,
+    grad_current, grad_params, grad_state,
     T, B, N16, steps, n0: tl.float64, n1: tl.float64, n2: tl.float64, n3: tl.float64,
-    kind: tl.constexpr, flags: tl.constexpr, EVERY: tl.constexpr, K: tl.constexpr, BLOCK_B: tl.constexpr,
-    BLOCK_N: tl.constexpr,
+    kind: tl.constexpr, flags: tl.constexpr, EVERY: tl.constexpr, AHEAD: tl.constexpr, K: tl.constexpr,
+    BLOCK_B: tl.constexpr, BLOCK_N: tl.constexpr,
 ):  # fmt: skip
-    """Gradients of currents and initial state of a tile, and its share (10, N) of those of the parameters."""
+    """Gradients of currents and initial state of a program's tiles, and its share (10, N) of those of the parameters.
+
+    Gradients that come as None are 0; those that go out as None are not wanted. Without `scratch`, u is all the state.
+    """
     dtype: tl.constexpr = neuron.dtype.element_ty
     SAVED: tl.constexpr = 1 + (flags.synapse > 0) + (flags.adaptation > 0) + (flags.refractory > 0)
-    SLOTS: tl.constexpr = SAVED + (current is None)
     LOOKS_BACK: tl.constexpr = flags.reset_next or flags.adapt_previous
+    KEPT: tl.constexpr = SAVED + LOOKS_BACK
+    SLOTS: tl.constexpr = KEPT + (current is None)
+    TILE: tl.constexpr = BLOCK_B * BLOCK_N
+    learn: tl.constexpr = grad_params is not None
+    NEEDS_X: tl.constexpr = learn or (flags.reset_next and flags.reset == 1 and not flags.detach_reset)
     N = N16 * 16
-    sample = tl.program_id(0) * BLOCK_B + tl.arange(0, BLOCK_B).to(tl.int64)
-    column = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
-    inside = (sample < B)[:, None] & (column < N)[None, :]
-    length = tl.load(lengths + sample, sample < B, 0)[:, None]
-    a, s, theta, c, k, b, p, q, r, bias = parameters(neuron, column, N)
-    h0 = tl.full((), n0, dtype)
-    h1 = tl.full((), n1, dtype)
-    h2 = tl.full((), n2, dtype)
-    h3 = tl.full((), n3, dtype)
-
     plane = B.to(tl.int64) * N
-    home = sample[:, None] * N + column[None, :]
-    first = tl.load(state + 3 * plane + home, inside, 0.0)
-    gu = tl.load(grad_last + home, inside, 0.0)
-    gi = tl.load(grad_last + plane + home, inside, 0.0)
-    gw = tl.load(grad_last + 2 * plane + home, inside, 0.0)
-    gz = tl.load(grad_last + 3 * plane + home, inside, 0.0)
-    da = tl.zeros((BLOCK_B, BLOCK_N), dtype)
-    ds = da
-    dtheta = da
-    dc = da
-    dk = da
-    db = da
-    dp = da
-    dq = da
-    dr = da
-    dbias = da
+    column = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
+    rows = parameters(neuron, column, N)
+    a, s, theta, c, k, b, p, q, r, bias = rows
+    numbers = (tl.full((), n0, dtype), tl.full((), n1, dtype), tl.full((), n2, dtype), tl.full((), n3, dtype))
+    none = tl.zeros((BLOCK_B, BLOCK_N), dtype)
+    sums = (none, none, none, none, none, none, none, none, none, none) if learn else ()
+    if scratch is not None:
+        program = (tl.program_id(0) * tl.num_programs(1) + tl.program_id(1)).to(tl.int64)
+        own = tl.arange(0, BLOCK_B)[:, None] * BLOCK_N + tl.arange(0, BLOCK_N)[None, :]
+        own_scratch = scratch + program * (EVERY * SLOTS * TILE) + own
 
     chunks = (T + EVERY - 1) // EVERY
-    for back in range(0, chunks):
-        chunk = chunks - 1 - back
-        start = chunk * EVERY
-        stop = tl.minimum(start + EVERY, T)
+    for tile in range(tl.program_id(0), (B + BLOCK_B - 1) // BLOCK_B, tl.num_programs(0)):
+        first = tl.full((), 0, tl.int64) + tile * BLOCK_B
+        sample = first + tl.arange(0, BLOCK_B)
+        inside = (sample < B)[:, None] & (column < N)[None, :]
+        end = ends(lengths, sample, B, T)
+        home = sample[:, None] * N + column[None, :]
+        adjoint = (none, none, none, none)
+        if grad_last is not None:
+            adjoint = (
+                tl.load(grad_last + home, inside, 0.0),
+                tl.load(grad_last + plane + home, inside, 0.0),
+                tl.load(grad_last + 2 * plane + home, inside, 0.0),
+                tl.load(grad_last + 3 * plane + home, inside, 0.0),
+            )
 
-        u, i, w, rest = load_state(checkpoints + chunk * SAVED * plane + home, plane, inside, flags)
-        z = spikes_of(bits, sample + (start - 1) * B, first, N, column, inside, dtype)
-        for t in range(start, stop):
-            live = inside & (t < length)
-            at = scratch + (t - start) * SLOTS * plane + home
-            store_state(at, u, i, w, rest, plane, inside, flags)
-            x = read_input(current, indptr, index, value, weight, t, B, N, sample, column, live, dtype, K, BLOCK_N)
-            if current is None:
-                tl.store(at + SAVED * plane, x, inside)
-            i, _, theta_t, _, u_hat = rise(u, i, w, z, rest, x + bias, a, s, theta, c, k, r, flags)
-            z_new = spikes_of(bits, sample + t * B, first, N, column, inside, dtype)
-            u, w, rest = settle(u, w, z, rest, u_hat, z_new, theta_t, b, p, q, steps, flags)
-            z = z_new
-        tl.debug_barrier()
-
-        for ago in range(0, stop - start):
-            t = stop - 1 - ago
-            live = inside & (t < length)
-            at = scratch + (t - start) * SLOTS * plane + home
+        for back in range(0, chunks):
+            start = (chunks - 1 - back) * EVERY
+            at = checkpoints + (chunks - 1 - back) * KEPT * plane + home
             u, i, w, rest = load_state(at, plane, inside, flags)
-            if current is None:
-                x = tl.load(at + SAVED * plane, inside, 0.0)
+            z = tl.load(at + SAVED * plane, inside, 0.0) if LOOKS_BACK else none
+
+            if scratch is None:
+                place = current + start * plane + home
+                xs = ()
+                for step in tl.static_range(EVERY):
+                    xs += (tl.load(place, inside & (start + step < end), 0.0),)  # type: ignore[assignment]
+                    place += plane
+                given = grad_spikes + (start + EVERY - 1) * plane + home
+                gradients = ()
+                for ago in tl.static_range(AHEAD):
+                    live = inside & (start + (EVERY - 1 - ago) < end)
+                    gradients += (tl.load(given, live, 0.0),)  # type: ignore[assignment]
+                    given -= plane
+                hats = ()
+                u_new, z_new = u, z
+                for step in tl.static_range(EVERY):
+                    x = bias + xs[step].to(dtype)
+                    _, _, _, _, u_hat = rise(u_new, i, w, z_new, rest, x, a, s, theta, c, k, r, flags)
+                    hats += (u_hat,)
+                    u_new, z_new = fall(u_hat, theta, inside, flags)
+
+                wanted = grad_current + (start + EVERY - 1) * plane + home
+                for ago in tl.static_range(EVERY):
+                    t = start + (EVERY - 1 - ago)
+                    live = inside & (t < end)
+                    if ago + AHEAD < EVERY:
+                        gradients += (tl.load(given, inside & (t - AHEAD < end), 0.0),)  # type: ignore[assignment]
+                        given -= plane
+                    u_hat = hats[EVERY - 1 - ago]  # type: ignore[var-annotated]
+                    after = fall(u_hat, theta, inside, flags)
+                    if ago + 1 < EVERY:
+                        u_old, z_old = fall(hats[EVERY - 2 - ago], theta, inside, flags)
+                    else:
+                        u_old, z_old = u, z
+                    x = none
+                    if NEEDS_X:
+                        x = bias + tl.load(current + t * plane + home, live, 0.0).to(dtype)
+                    g_x, adjoint, sums = retreat(
+                        (u_old, i, w, z_old, rest), x, (x, theta, a * u_old + s * x, u_hat), after,
+                        gradients[ago].to(dtype), read_gradient(grad_membrane, t, plane, home, live, none),
+                        live, adjoint, sums, rows, numbers, kind, flags, learn,
+                    )  # fmt: skip
+                    here = inside & (tl.zeros_like(end) + t < T)
+                    tl.store(wanted, g_x.to(grad_current.dtype.element_ty), here)
+                    wanted -= plane
             else:
-                x = tl.load(current + t * plane + home, live, 0.0).to(dtype)
-            x += bias
-            z = first
-            if LOOKS_BACK:
-                z = spikes_of(bits, sample + (t - 1) * B, first, N, column, inside, dtype)
-            z_new = spikes_of(bits, sample + t * B, first, N, column, inside, dtype)
-            _, drive, theta_t, free, u_hat = rise(u, i, w, z, rest, x, a, s, theta, c, k, r, flags)
-            u_new, _, _ = settle(u, w, z, rest, u_hat, z_new, theta_t, b, p, q, steps, flags)
+                groups = (tl.minimum(EVERY, T - start) + AHEAD - 1) // AHEAD
+                for group in range(0, groups):
+                    xs = ()
+                    for one in tl.static_range(AHEAD):
+                        t = start + group * AHEAD + one
+                        live = inside & (t < end)
+                        x = read_input(
+                            current, indptr, index, value, weight, t, B, N, first, column, home, live, dtype, K, BLOCK_N
+                        )
+                        xs += (x,)  # type: ignore[assignment]
+                    for one in tl.static_range(AHEAD):
+                        t = start + group * AHEAD + one
+                        slot = own_scratch + (t - start) * (SLOTS * TILE)
+                        store_state(slot, u, i, w, rest, TILE, inside, flags)
+                        if LOOKS_BACK:
+                            tl.store(slot + SAVED * TILE, z, inside)
+                        if current is None:
+                            tl.store(slot + KEPT * TILE, xs[one], inside)
+                        i, _, theta_t, _, u_hat = rise(u, i, w, z, rest, bias + xs[one], a, s, theta, c, k, r, flags)
+                        z_new = fires(u_hat - theta_t, rest, inside, flags)
+                        u, w, rest = settle(u, w, z, rest, u_hat, z_new, theta_t, b, p, q, steps, flags)
+                        z = z_new
+                tl.debug_barrier()
 
-            # Outside the recording every adjoint that enters is 0, and what left the last valid step passes by.
-            cell = t * plane + home
-            g_new = tl.where(live, gu, 0.0)
-            g_z = tl.where(live, gz, 0.0) + tl.load(grad_spikes + cell, live, 0.0).to(dtype)
-            g_i = tl.where(live, gi, 0.0)
-            g_w = tl.where(live, gw, 0.0)
-            g_u = tl.zeros_like(u)
-            g_before = tl.zeros_like(u)  # of the spikes of the step before
-            g_theta = tl.zeros_like(u)
-            g_w_old = g_w
-            if flags.adaptation:
-                db += g_w * w
-                g_w_old = b * g_w
-                if flags.adapt_previous:
-                    dp += g_w * u
-                    dq += g_w * z
-                    g_u += p * g_w
-                    g_before += q * g_w
-                else:
-                    dp += g_w * u_new
-                    dq += g_w * z_new
-                    g_new += p * g_w
-                    g_z += q * g_w
+                for group in range(0, groups):
+                    befores = ()
+                    gradients = ()
+                    for one in tl.static_range(AHEAD):
+                        t = start + (groups - group) * AHEAD - 1 - one
+                        live = inside & (t < end)
+                        slot = own_scratch + (t - start) * (SLOTS * TILE)
+                        u, i, w, rest = load_state(slot, TILE, inside, flags)
+                        z = tl.load(slot + SAVED * TILE, inside, 0.0) if LOOKS_BACK else none
+                        if current is None:
+                            x = tl.load(slot + KEPT * TILE, inside, 0.0)
+                        else:
+                            x = tl.load(current + t * plane + home, live, 0.0).to(dtype)
+                        befores += ((u, i, w, z, rest, bias + x),)  # type: ignore[assignment]
+                        gradients += (tl.load(grad_spikes + t * plane + home, live, 0.0).to(dtype),)  # type: ignore[assignment]
+                    for one in tl.static_range(AHEAD):
+                        t = start + (groups - group) * AHEAD - 1 - one
+                        live = inside & (t < end)
+                        u, i, w, z, rest, x = befores[one]
+                        _, drive, theta_t, free, u_hat = rise(u, i, w, z, rest, x, a, s, theta, c, k, r, flags)
+                        z_new = fires(u_hat - theta_t, rest, live, flags)
+                        u_new, _, _ = settle(u, w, z, rest, u_hat, z_new, theta_t, b, p, q, steps, flags)
+                        g_x, adjoint, sums = retreat(
+                            (u, i, w, z, rest), x, (drive, theta_t, free, u_hat), (u_new, z_new), gradients[one],
+                            read_gradient(grad_membrane, t, plane, home, live, none),
+                            live, adjoint, sums, rows, numbers, kind, flags, learn,
+                        )  # fmt: skip
+                        here = inside & (tl.zeros_like(end) + t < T)
+                        tl.store(grad_current + t * plane + home, g_x.to(grad_current.dtype.element_ty), here)
+                tl.debug_barrier()
 
-            g_hat = g_new
-            if not flags.reset_next:
-                if flags.reset == 0:
-                    g_theta -= g_new * z_new
-                    if not flags.detach_reset:
-                        g_z -= g_new * theta_t
-                elif flags.reset == 1:
-                    g_hat = g_new * (1 - z_new)
-                    if not flags.detach_reset:
-                        g_z -= g_new * u_hat
-            if grad_membrane is not None:
-                g_hat += tl.load(grad_membrane + cell, live, 0.0).to(dtype)
-            if flags.refractory:
-                g_z = tl.where(rest > 0, 0.0, g_z)
-            g_above = g_z * derivative(u_hat - theta_t, kind, h0, h1, h2, h3)
-            g_hat += g_above
-            g_theta -= g_above
-            if flags.refractory and not flags.mute:
-                g_u += tl.where(rest > 0, g_hat, 0.0)
-                g_hat = tl.where(rest > 0, 0.0, g_hat)
-            if flags.reset_next:
-                if flags.reset == 0:
-                    g_theta -= g_hat * z
-                    if not flags.detach_reset:
-                        g_before -= g_hat * theta_t
-                elif flags.reset == 1:
-                    if not flags.detach_reset:
-                        g_before -= g_hat * free
-                    g_hat = g_hat * (1 - z)
+        if grad_state is not None:
+            for row in tl.static_range(4):
+                tl.store(grad_state + row * plane + home, adjoint[row], inside)
+            tl.store(grad_state + 4 * plane + home, none, inside)
 
-            da += g_hat * u
-            ds += g_hat * drive
-            dtheta += g_theta
-            g_u += a * g_hat
-            g_drive = s * g_hat
-            if flags.adaptation == 1:
-                g_w_old -= g_drive
-            if flags.adaptation == 2:
-                dr += g_theta * w
-                g_w_old += r * g_theta
-            g_x = g_drive
-            g_i_old = g_i
-            if flags.synapse:
-                g_current = g_i + g_drive if flags.synapse == 1 else g_i
-                dc += g_current * i
-                dk += g_current * x
-                g_x = k * g_current
-                g_i_old = c * g_current if flags.synapse == 1 else c * g_current + g_drive
-            dbias += g_x
-            tl.store(grad_current + cell, g_x.to(grad_current.dtype.element_ty), inside)
-            gu = tl.where(live, g_u, gu)
-            gi = tl.where(live, g_i_old, gi)
-            gw = tl.where(live, g_w_old, gw)
-            gz = tl.where(live, g_before, gz)
-        tl.debug_barrier()
-
-    tl.store(grad_state + home, gu, inside)
-    tl.store(grad_state + plane + home, gi, inside)
-    tl.store(grad_state + 2 * plane + home, gw, inside)
-    tl.store(grad_state + 3 * plane + home, gz, inside)
-    share = grad_params + tl.program_id(0).to(tl.int64) * 10 * N + column
-    tl.store(share, tl.sum(da, 0), column < N)
-    tl.store(share + N, tl.sum(ds, 0), column < N)
-    tl.store(share + 2 * N, tl.sum(dtheta, 0), column < N)
-    tl.store(share + 3 * N, tl.sum(dc, 0), column < N)
-    tl.store(share + 4 * N, tl.sum(dk, 0), column < N)
-    tl.store(share + 5 * N, tl.sum(db, 0), column < N)
-    tl.store(share + 6 * N, tl.sum(dp, 0), column < N)
-    tl.store(share + 7 * N, tl.sum(dq, 0), column < N)
-    tl.store(share + 8 * N, tl.sum(dr, 0), column < N)
-    tl.store(share + 9 * N, tl.sum(dbias, 0), column < N)
+    if learn:
+        share = grad_params + tl.program_id(0).to(tl.int64) * 10 * N + column
+        for row in tl.static_range(10):
+            tl.store(share + row * N, tl.sum(sums[row], 0), column < N)

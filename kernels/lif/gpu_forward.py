@@ -1,8 +1,9 @@
 """The forward pass of the integrate-and-fire family in Triton; op.py gives the equations.
 
 One program owns a block of neurons of one sample (events) or of a few samples (currents) and walks through time with
-their state in registers: neurons without recurrent weights never wait for each other. The helpers are one step of the
-recurrence, which the backward pass runs again.
+their state in registers: neurons without recurrent weights never wait for each other. It asks for the currents of AHEAD
+steps at once, so that it waits for memory once for all of them. The helpers are one step of the recurrence, which the
+backward pass runs again.
 """
 
 from __future__ import annotations
@@ -103,19 +104,52 @@ def parameters(neuron, column, N):
 
 
 @triton.jit
+def ends(lengths, sample, B, T):
+    """The step after the last valid one of each sample, (BLOCK_B, 1)."""
+    if lengths is not None:
+        return tl.minimum(tl.load(lengths + sample, sample < B, 0).to(tl.int32), T)[:, None]
+    else:
+        return (tl.zeros_like(sample).to(tl.int32) + T)[:, None]
+
+
+@triton.jit
 def read_input(  # type: ignore[no-untyped-def]
-    current, indptr, index, value, weight, t, B, N, sample, column, live,
+    current, indptr, index, value, weight, t, B, N, first, column, home, live,
     dtype: tl.constexpr, K: tl.constexpr, BLOCK_N: tl.constexpr,
 ):  # fmt: skip
-    """The input of step t to a tile: its currents, or the summed weights of its one sample's events."""
+    """The input of step t to a tile: its currents, or the summed weights of the events of its one sample, `first`."""
     if current is not None:
-        cell = (t * B + sample)[:, None] * N + column[None, :]
-        return tl.load(current + cell, live, 0.0).to(dtype)
+        return tl.load(current + t * (B.to(tl.int64) * N) + home, live, 0.0).to(dtype)
     else:
-        row = indptr + t * B + tl.program_id(0)
+        row = indptr + t * B + first
         return gather(
             weight, index, value, tl.load(row), tl.load(row + 1), column, column < N, N, dtype, K, BLOCK_N
         )[None, :]
+
+
+@triton.jit
+def fires(above, rest, live, flags: tl.constexpr):  # type: ignore[no-untyped-def]
+    """The spikes, 0 or 1, of membrane potentials that are `above` the threshold by so much."""
+    hit = live & ((above >= 0) if flags.inclusive else (above > 0))
+    if flags.refractory:
+        hit = hit & (rest <= 0)
+    return tl.where(hit, 1.0, 0.0).to(above.dtype)
+
+
+@triton.jit
+def read_state(state, plane, home, inside, EVEN: tl.constexpr):  # type: ignore[no-untyped-def]
+    """The five rows of the state; one number stands for all of it if EVEN."""
+    if EVEN:
+        u = tl.where(inside, tl.load(state), 0.0)
+        return u, u, u, u, u
+    else:
+        return (
+            tl.load(state + home, inside, 0.0),
+            tl.load(state + plane + home, inside, 0.0),
+            tl.load(state + 2 * plane + home, inside, 0.0),
+            tl.load(state + 3 * plane + home, inside, 0.0),
+            tl.load(state + 4 * plane + home, inside, 0.0),
+        )
 
 
 @triton.jit
@@ -137,61 +171,56 @@ def store_state(at, u, i, w, rest, plane, inside, flags: tl.constexpr):  # type:
     do_not_specialize_on_alignment=["indptr", "index", "value", "lengths"],
 )
 def forward(  # type: ignore[no-untyped-def]
-    current, indptr, index, value, weight, neuron, state, lengths, spikes, membrane, last, bits, checkpoints,
+    current, indptr, index, value, weight, neuron, state, lengths, spikes, membrane, last, checkpoints,
     T, B, N16, steps,
-    flags: tl.constexpr, EVERY: tl.constexpr, K: tl.constexpr, BLOCK_B: tl.constexpr, BLOCK_N: tl.constexpr,
+    flags: tl.constexpr, EVEN: tl.constexpr, EVERY: tl.constexpr, AHEAD: tl.constexpr, K: tl.constexpr,
+    BLOCK_B: tl.constexpr, BLOCK_N: tl.constexpr,
 ):  # fmt: skip
-    """Spikes, membrane trace, last state, bits and checkpoints of a tile; outputs that are None are left out."""
+    """Spikes, membrane trace, last state and checkpoints of a tile; outputs that are None are left out."""
     dtype: tl.constexpr = neuron.dtype.element_ty
+    LOOKS_BACK: tl.constexpr = flags.reset_next or flags.adapt_previous
     SAVED: tl.constexpr = 1 + (flags.synapse > 0) + (flags.adaptation > 0) + (flags.refractory > 0)
     N = N16 * 16
-    sample = tl.program_id(0) * BLOCK_B + tl.arange(0, BLOCK_B).to(tl.int64)
+    first = tl.program_id(0).to(tl.int64) * BLOCK_B
+    sample = first + tl.arange(0, BLOCK_B)
     column = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
     inside = (sample < B)[:, None] & (column < N)[None, :]
-    length = tl.load(lengths + sample, sample < B, 0)[:, None]
+    end = ends(lengths, sample, B, T)
     a, s, theta, c, k, b, p, q, r, bias = parameters(neuron, column, N)
 
     plane = B.to(tl.int64) * N
     home = sample[:, None] * N + column[None, :]
-    u = tl.load(state + home, inside, 0.0)
-    i = tl.load(state + plane + home, inside, 0.0)
-    w = tl.load(state + 2 * plane + home, inside, 0.0)
-    z = tl.load(state + 3 * plane + home, inside, 0.0)
-    rest = tl.load(state + 4 * plane + home, inside, 0.0)
+    u, i, w, z, rest = read_state(state, plane, home, inside, EVEN)
 
-    for t in range(0, T):
-        valid = t < length
+    for start in range(0, T, AHEAD):
         if checkpoints is not None:
-            if t % EVERY == 0:
-                store_state(checkpoints + t // EVERY * SAVED * plane + home, u, i, w, rest, plane, inside, flags)
-        x = bias + read_input(
-            current, indptr, index, value, weight, t, B, N, sample, column, inside & valid, dtype, K, BLOCK_N
-        )
-        i_new, _, theta_t, _, u_hat = rise(u, i, w, z, rest, x, a, s, theta, c, k, r, flags)
-        above = u_hat - theta_t
-        hit = valid & ((above >= 0) if flags.inclusive else (above > 0))
-        if flags.refractory:
-            hit = hit & (rest <= 0)
-        z_new = hit.to(dtype)
-        u_new, w_new, rest_new = settle(u, w, z, rest, u_hat, z_new, theta_t, b, p, q, steps, flags)
-
-        cell = t * plane + home
-        tl.store(spikes + cell, z_new.to(spikes.dtype.element_ty), inside)
-        if membrane is not None:
-            tl.store(membrane + cell, tl.where(valid, u_hat, 0.0), inside)
-        if bits is not None:
-            octet = tl.program_id(1) * (BLOCK_N // 8) + tl.arange(0, BLOCK_N // 8)
-            eight = tl.reshape(hit.to(tl.int32), (BLOCK_B, BLOCK_N // 8, 8)) << tl.arange(0, 8)[None, None, :]
-            tl.store(
-                bits + (t * B + sample)[:, None] * (N // 8) + octet[None, :],
-                tl.sum(eight, 2).to(tl.uint8),
-                (sample < B)[:, None] & (octet < N // 8)[None, :],
-            )
-        u = tl.where(valid, u_new, u)
-        i = tl.where(valid, i_new, i)
-        w = tl.where(valid, w_new, w)
-        z = tl.where(valid, z_new, z)
-        rest = tl.where(valid, rest_new, rest)
+            if start % EVERY == 0:
+                at = checkpoints + start // EVERY * (SAVED + LOOKS_BACK) * plane + home
+                store_state(at, u, i, w, rest, plane, inside, flags)
+                if LOOKS_BACK:
+                    tl.store(at + SAVED * plane, z, inside)
+        xs = ()
+        for ahead in tl.static_range(AHEAD):
+            x = read_input(
+                current, indptr, index, value, weight, start + ahead, B, N, first, column, home,
+                inside & (start + ahead < end), dtype, K, BLOCK_N,
+            )  # fmt: skip
+            xs += (x,)  # type: ignore[assignment]
+        for ahead in tl.static_range(AHEAD):
+            t = start + ahead
+            live = inside & (t < end)
+            i_new, _, theta_t, _, u_hat = rise(u, i, w, z, rest, bias + xs[ahead], a, s, theta, c, k, r, flags)
+            z_new = fires(u_hat - theta_t, rest, live, flags)
+            u_new, w_new, rest_new = settle(u, w, z, rest, u_hat, z_new, theta_t, b, p, q, steps, flags)
+            here = inside & (tl.zeros_like(end) + t < T)
+            tl.store(spikes + t * plane + home, z_new.to(spikes.dtype.element_ty), here)
+            if membrane is not None:
+                tl.store(membrane + t * plane + home, tl.where(live, u_hat, 0.0), here)
+            u = tl.where(live, u_new, u)
+            i = tl.where(live, i_new, i)
+            w = tl.where(live, w_new, w)
+            z = tl.where(live, z_new, z)
+            rest = tl.where(live, rest_new, rest)
 
     tl.store(last + home, u, inside)
     tl.store(last + plane + home, i, inside)

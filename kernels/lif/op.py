@@ -17,8 +17,8 @@ adLIF (Bittar & Garner 2022) has r = 0 and q standing for b + a theta, because i
 and EF-adLIF are those of Baronig et al. 2024, eqs. 5-8.
 
 The event path gathers the rows of W inside the loop over time, so that currents are never stored. For the backward
-pass a backend keeps the state every CHECKPOINT steps and spikes as bits, and computes the steps between again; the CPU
-computes the spikes between again, too, from the same additions in the same order, and keeps their bits there only.
+pass a backend keeps the state, and spikes where a step looks back at them, every CHECKPOINT steps (CHUNK on GPUs), and
+computes the steps between again, spikes included, from the same additions in the same order.
 """
 
 from __future__ import annotations
@@ -200,7 +200,10 @@ def parameters(
     """The (10, N) block of per-neuron parameters and the integers of the switches, as reference.py takes them."""
 
     def row(value: Number) -> Tensor:
-        return torch.as_tensor(value).to(device, dtype).expand(N)
+        """(N,), (1,) or, of a number, () made on the device: a copy to it would wait for all work before it."""
+        if isinstance(value, Tensor):
+            return value.to(device, dtype)
+        return torch.full((), value, dtype=dtype, device=device)
 
     def decay(name: str, tau: Number) -> Tensor:
         if not isinstance(tau, Tensor):
@@ -210,19 +213,20 @@ def parameters(
                 raise ValueError(f"{name}: decay='euler' needs at least one step of {dt} ms, got {tau} ms")
         elif tau.ndim > 1 or (tau.ndim == 1 and tau.shape[0] not in (1, N)):
             raise ValueError(f"{name}: expected a number or ({N},), got {tuple(tau.shape)}")
-        tau = torch.as_tensor(tau, dtype=torch.float64 if not isinstance(tau, Tensor) else None)
-        return row(torch.exp(-dt / tau) if rule.decay == "exp" else 1 - dt / tau)
+        if rule.decay == "euler":
+            return row(1 - dt / tau)
+        return row(torch.exp(-dt / tau) if isinstance(tau, Tensor) else math.exp(-dt / tau))
 
     if isinstance(threshold, Tensor) and threshold.numel() not in (1, N):
         raise ValueError(f"threshold: expected a number or ({N},), got {tuple(threshold.shape)}")
-    zero = row(0.0)
+    zero, one = row(0.0), row(1.0)
     a = decay("tau_mem", tau_mem)
-    s = 1 - a if rule.input_scale == "decay" else row(1.0)
-    c = zero if tau_syn is None else decay("tau_syn", tau_syn)
+    s = 1 - a if rule.input_scale == "decay" else one
+    c, k = (zero, zero) if tau_syn is None else (decay("tau_syn", tau_syn), one)
     b, p, q, r, kind, previous = zero, zero, zero, zero, 0, False
     if adaptation is not None:
         b = decay("tau_adapt", adaptation.tau)
-        gain = 1 - b if adaptation.scale == "decay" else row(1.0)
+        gain = 1 - b if adaptation.scale == "decay" else one
         q = gain * row(adaptation.spike)
         kind = 1 if adaptation.kind == "current" else 2
         previous = adaptation.source == "previous"
@@ -232,7 +236,14 @@ def parameters(
             r = row(adaptation.strength)
     flags = Flags.of(rule, tau_syn is not None, kind, previous, dt)
     rest = zero if bias is None else row(bias)
-    return torch.stack([a, s, row(threshold), c, row(1.0), b, p, q, r, rest]), flags
+    rows = (a, s, row(threshold), c, k, b, p, q, r, rest)
+    runs: list[tuple[Tensor, int]] = []  # neighbours that are one tensor go as one: fewer calls
+    for x in rows:
+        if runs and runs[-1][0] is x:
+            runs[-1] = (x, runs[-1][1] + 1)
+        else:
+            runs.append((x, 1))
+    return torch.cat([x.expand(count, N) for x, count in runs]), flags
 
 
 def _step(x: Events | Tensor, dt: float | None) -> float:
@@ -271,20 +282,20 @@ def _check(N: int, recurrent: Tensor | None, bias: Tensor | None) -> None:
 
 def _initial(state: LIFState | None, B: int, N: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     if state is None:
-        return torch.zeros(STATES, B, N, dtype=dtype, device=device)
+        return torch.zeros((), dtype=dtype, device=device).expand(STATES, B, N)
     for name, tensor in zip(LIFState._fields, state, strict=True):
         if tensor.shape != (B, N):
             raise ValueError(f"state.{name}: expected ({B}, {N}), got {tuple(tensor.shape)}")
     return torch.stack([tensor.to(dtype) for tensor in state])
 
 
-def _lengths(x: Events | Tensor, lengths: Tensor | None, T: int, B: int, device: torch.device) -> Tensor:
+def _lengths(x: Events | Tensor, lengths: Tensor | None, T: int, B: int, device: torch.device) -> Tensor | None:
     if isinstance(x, Events):
         if lengths is not None:
             raise ValueError("lengths: Events bring their own, got a second one")
         return x.lengths
     if lengths is None:
-        return torch.full((B,), T, dtype=torch.int64, device=device)
+        return None
     if lengths.shape != (B,):
         raise ValueError(f"lengths: expected ({B},), got {tuple(lengths.shape)}")
     return lengths.to(device, torch.int64).clamp(0, T)

@@ -12,6 +12,7 @@ ROWS = 10
 U, I, W, Z, REFRACTORY = range(5)
 STATES = 5
 CHECKPOINT = 16  # steps between the states that are kept for the backward pass
+CHUNK = 8  # the same on GPUs, where the steps between are held in registers
 
 _CHOICES = {
     "input_scale": ("decay", "one"),
@@ -112,3 +113,9 @@ def saved_rows(flags: list[int]) -> int:
     """How many rows of the state a checkpoint holds: u, then i, w and the refractory counter where they are used."""
     f = Flags(*flags)
     return 1 + (f.synapse > 0) + (f.adaptation > 0) + (f.refractory > 0)
+
+
+def looks_back(flags: list[int]) -> bool:
+    """Whether a step reads the spikes of the step before."""
+    f = Flags(*flags)
+    return bool(f.reset_next or f.adapt_previous)

@@ -64,13 +64,14 @@ SIZES = ("no_step", "no_step_dense", "empty_batch", "empty_batch_dense", "lif_wi
 
 @pytest.mark.parametrize("case", SWITCHES.values(), ids=lambda c: c.name)
 def test_every_switch_and_surrogate(case, monkeypatch):
-    monkeypatch.setattr(gpu, "CHECKPOINT", 4)
+    monkeypatch.setattr(gpu, "CHUNK", 4)
     check(case)
 
 
 @pytest.mark.parametrize("case", [c for c in CASES if c.name in EVENTS], ids=lambda c: c.name)
 def test_events(case, monkeypatch):
-    monkeypatch.setattr(gpu, "CHECKPOINT", 4)
+    monkeypatch.setattr(gpu, "CHUNK", 4)
+    monkeypatch.setattr(gpu, "PROGRAMS", 1)  # one program takes all samples in turn
     check(small(case, density=0.3, N=33))
 
 
@@ -92,7 +93,8 @@ def test_sizes_without_content(case):
     ],
     ids=lambda c: c.name,
 )
-def test_sizes(case):
+def test_sizes(case, monkeypatch):
+    monkeypatch.setattr(gpu, "PROGRAMS", 2)  # fewer than there are tiles
     check(case)
 
 
@@ -115,22 +117,47 @@ def test_the_same_inputs_give_the_same_bits():
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
-def test_bits_are_little_endian_and_checkpoints_stand_before_their_step():
-    p = build(Case("saved", Flags(synapse=1, inclusive=1, refractory=1), T=17, B=1, N=11, fused=False))
+@pytest.mark.parametrize("flags", [Flags(synapse=1, inclusive=1, refractory=1), Flags(reset_next=1)])
+def test_checkpoints_stand_before_their_step(flags):
+    p = build(Case("saved", flags, T=9, B=1, N=11, fused=False))
+    kept = [0, 1, 4] if flags.synapse else [0, 3]
     out = gpu.forward(
-        p.current, None, None, None, None, p.params, p.state, p.lengths, 17, p.flags.as_list(), False, True
+        p.current, None, None, None, None, p.params, p.state, p.lengths, 9, p.flags.as_list(), False, True
     )
-    spikes, membrane, _, bits, checkpoints = out
-    assert membrane.numel() == 0 and bits.shape == (17, 1, 2) and checkpoints.shape == (2, 3, 1, 11)
-    unpacked = ((bits[..., None] >> torch.arange(8)) & 1).view(17, 1, 16)
-    assert torch.equal(unpacked[..., :11].double(), spikes)
-    assert not unpacked[..., 11:].any()  # the bits of no neuron
-    assert torch.equal(checkpoints[0], p.state[[0, 1, 4]])
+    _, membrane, _, bits, checkpoints = out
+    assert membrane.numel() == bits.numel() == 0 and checkpoints.shape == (2, len(kept), 1, 11)
+    assert torch.equal(checkpoints[0], p.state[kept])
     before = gpu.forward(
-        p.current[:16], None, None, None, None, p.params, p.state, p.lengths - 1, 16, p.flags.as_list(), False, False
+        p.current[:8], None, None, None, None, p.params, p.state, p.lengths - 1, 8, p.flags.as_list(), False, False
     )
-    assert torch.equal(checkpoints[1], before[2][[0, 1, 4]])
+    assert torch.equal(checkpoints[1], before[2][kept])
     assert before[3].numel() == before[4].numel() == 0
+
+
+EVERYTHING = next(c.flags for c in CASES if c.name == "everything")
+
+
+@pytest.mark.parametrize(
+    "case", [Case("held", T=18, B=3, N=20, fused=False), Case("scratch", EVERYTHING, T=6, B=3, N=20)],
+    ids=lambda c: c.name,
+)
+def test_what_is_not_given_is_zero_and_what_is_not_wanted_is_not_made(case):
+    """No lengths, one number for all of the state, gradients of the membrane alone."""
+    p = build(case)
+    nothing = torch.zeros_like(p.state)
+    events = (None, None, None) if p.events is None else (p.events.indptr, p.events.index, p.events.value)
+    given = (p.current, *events, p.weight, p.params)
+    full, few = (nothing, p.lengths), (torch.zeros((), dtype=torch.float64).expand_as(nothing), None)
+    rest = (case.T, p.flags.as_list())
+    wanted, found = (gpu.forward(*given, *start, *rest, True, True) for start in (full, few))
+    assert all(torch.equal(a, b) for a, b in zip(wanted, found, strict=True))
+    spikes, membrane, _ = p.gradients
+    saved, numbers = found[3:], p.surrogate.numbers
+    zero = torch.zeros_like(spikes)
+    wanted = gpu.backward(zero, membrane, nothing, *given, *full, *saved, *rest, numbers, True, True)
+    found = gpu.backward(None, membrane, None, *given, *few, *saved, *rest, numbers, False, False)
+    assert torch.equal(wanted[0], found[0]) and found[0].any()
+    assert found[1].numel() == found[2].numel() == 0
 
 
 # `careful` may last over all examples: it holds no state.
@@ -208,7 +235,7 @@ def test_the_guard_bites(far, there, word):
 
 def test_the_poison_shows(monkeypatch):
     """A kernel that writes nothing leaves NaN, which assert_close refuses."""
-    tile = gpu._tile(2, 32, False)[1]
-    monkeypatch.setattr(gpu, "_tile", lambda *_: ((0, 0), tile))
+    tile = gpu._tile(2, 32, False, gpu.TILE)[1]
+    monkeypatch.setattr(gpu, "_tile", lambda *_: ((0, 1), tile))
     with pytest.raises(AssertionError):
         check(Case("unwritten", T=2, B=2, N=20, fused=False))
