@@ -61,7 +61,7 @@ def main(steps: int = 150) -> float:
     for k, (name, colour) in enumerate((("rising", "#2166ac"), ("falling", "#e08214"))):
         time = DT * x[:, [int((labels == k).nonzero()[0])]].to_dense()[:, 0].argmax(0)
         axes[0].plot(time, channel, "o", color=colour, label=name)
-        axes[1].plot(time + learned[:, k], channel, "o", color=colour, label=f"{name}, at its neuron")
+        axes[1].plot(time + learned[:, k], channel, "o", color=colour, label=name)
         needed = DT * GAP * (CHANNELS - 1 - channel if k == 0 else channel)
         axes[2].plot(learned[:, k], channel, "o", color=colour, label=f"learned for {name}")
         axes[2].plot(needed + (learned[:, k] - needed).median(), channel, "-", color=colour, label="that meet")
