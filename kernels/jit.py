@@ -112,12 +112,15 @@ def _version() -> str:
     return digest.hexdigest()[:16]
 
 
+_fresh = np.empty  # a name of its own, which tests poison; Numba compiles with NumPy's
+
+
 def room(like: Tensor, *shape: int) -> Tensor:
     """An uninitialised tensor of the dtype of `like`, from NumPy, which asks for huge pages.
 
     The first touch of 26 MB in small pages takes as long as a layer's whole forward pass.
     """
-    return torch.from_numpy(np.empty(shape, like.detach().numpy().dtype))
+    return torch.from_numpy(_fresh(shape, like.detach().numpy().dtype))
 
 
 def spread(task: Callable[..., Any], tasks: int, *arguments: Any) -> None:

@@ -31,6 +31,14 @@ def cochlea(example: ModuleType, words: list[str], printed: Callable[[], str]) -
     assert re.match(r"[5-9]\d{3} spikes in 0\.93 s; one core hears \d+ times as fast", printed())
 
 
+def delays(example: ModuleType, words: list[str], printed: Callable[[], str]) -> None:
+    """Two thirds of the steps; before the first no neuron fires."""
+    assert example.main(steps=0) < 0.05
+    assert example.main(steps=100) > 0.7
+    *_, out = words
+    assert (Path(out) / "delays.png").stat().st_size > 10_000
+
+
 def fidelity(example: ModuleType, words: list[str], printed: Callable[[], str]) -> None:
     """Eight recordings of the simulated camera pass for real ones among others of it."""
     folder = Path(words[2])
@@ -63,7 +71,8 @@ def train_digits(example: ModuleType, words: list[str], printed: Callable[[], st
     assert printed().startswith("epoch 1: loss")
 
 
-SMALL = {check.__name__: check for check in (camera, cochlea, fidelity, own_neuron, own_recordings, train_digits)}
+CHECKS = (camera, cochlea, delays, fidelity, own_neuron, own_recordings, train_digits)
+SMALL = {check.__name__: check for check in CHECKS}
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in FOLDER.glob("*.py")))

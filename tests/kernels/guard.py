@@ -11,9 +11,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from spiking.kernels import jit
+
 
 def poison(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fill what `torch.empty`, `np.empty` and their like return with NaN, so that an output left unwritten shows."""
+    """Fill what `torch.empty` and its like and `room` return with NaN, so that an output left unwritten shows."""
 
     def filled(make: Any) -> Any:
         def wrapper(*args: Any, **kwargs: Any) -> Tensor:
@@ -22,11 +24,7 @@ def poison(monkeypatch: pytest.MonkeyPatch) -> None:
 
         return wrapper
 
-    def room(shape: Any, dtype: Any = float, **kwargs: Any) -> np.ndarray:
-        return empty(shape, dtype, **kwargs) if np.dtype(dtype).kind != "f" else np.full(shape, np.nan, dtype)
-
-    empty = np.empty
-    monkeypatch.setattr(np, "empty", room)
+    monkeypatch.setattr(jit, "_fresh", lambda shape, dtype: np.full(shape, np.nan, dtype))
     for owner, name in ((torch, "empty"), (torch, "empty_like"), (Tensor, "new_empty")):
         monkeypatch.setattr(owner, name, filled(getattr(owner, name)))
 

@@ -93,8 +93,8 @@ def test_a_delay_is_found_by_gradient_descent() -> None:
     target = torch.zeros_like(x)
     target[12:] = x[:-12]
     optimiser = torch.optim.Adam([layer.raw_delay], lr=2.0)
-    for step in range(120):
-        layer.sigma.fill_(max(40.0 * 0.95**step, 2.5))
+    for step in range(80):
+        layer.sigma.fill_(max(40.0 * 0.93**step, 2.5))
         optimiser.zero_grad()
         (layer(x)[0] - target).square().sum().backward()
         optimiser.step()
