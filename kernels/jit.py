@@ -30,7 +30,7 @@ from numba.extending import intrinsic
 from torch import Tensor
 
 
-def jit(function: Callable[..., Any], inline: str = "never") -> Callable[..., Any]:
+def jit(function: Callable[..., Any], inline: str = "never", reassociate: bool = False) -> Callable[..., Any]:
     """A decorator that compiles a function for the types it meets, outside Python's lock.
 
     A call inside a branch counts references to its arrays, which threads that share them pay dearly: helpers of a task
@@ -39,8 +39,9 @@ def jit(function: Callable[..., Any], inline: str = "never") -> Callable[..., An
     Arguments:
         function: what to compile.
         inline: "always" compiles it into its callers.
+        reassociate: let sums be taken in another order, the same each time, where no spike depends on them.
     """
-    how: dict[str, Any] = {"nogil": True, "inline": inline}
+    how: dict[str, Any] = {"nogil": True, "inline": inline, "fastmath": {"reassoc", "nsz"} if reassociate else False}
     return _compiled(lambda **options: numba.njit(function, **how, **options))
 
 
@@ -86,7 +87,7 @@ LINE = 16  # numbers of a cache line in single precision
 def _compiled(compiler: Callable[..., Any]) -> Any:
     """Compile, and keep the code where a folder can be written.
 
-    No fast-math: a sum in another order or a fused multiply-add moves a membrane across its threshold.
+    No fast-math unless asked for: a sum in another order or a fused multiply-add moves a membrane across its threshold.
     """
     config: Any = numba.config
     root = config.CACHE_DIR

@@ -5,11 +5,14 @@ Samples that go through time together share each row of V that is read.
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from spiking.kernels.jit import LINE, jit
 from spiking.kernels.lif.cpu_step import BLOCK
 
+SPARSE = 0.25  # share of neurons with a slope up to which their rows of V alone are faster, at N=256
 GROUP = 16  # samples that go through time together
 FAN = 4  # samples, and rows of V, that a pass of `push_back` takes at once
 
@@ -25,6 +28,15 @@ def aligned(n, dtype):
 
 
 @jit
+def tally(tape, place, n):
+    """In how many places a row of the tape is not 0."""
+    o, count = np.uint64(place), 0
+    for j in range(np.uint64(n)):
+        count += tape[o + j] != 0
+    return count
+
+
+@jit
 def choose(slots, count, lengths, first, group, low, high):
     """Append the samples of a group whose length is at least `low` and below `high`; returns how many there are."""
     for g in range(group):
@@ -36,7 +48,7 @@ def choose(slots, count, lengths, first, group, low, high):
 
 @jit
 def fired(tape, place, n, lo, index, value, count):
-    """Append the neurons of a block whose z is not 0, and z; returns how many there are then."""
+    """Append the neurons of a block where a row of the tape is not 0, and what it is; returns how many there are."""
     o = np.uint64(place)
     for j in range(n):
         z = tape[o + np.uint64(j)]
@@ -83,3 +95,28 @@ def push_back(d, first, slots, count, width, panels, blocks, out):
                     v0, v1 = panels[r + j], panels[r + one + j]
                     v2, v3 = panels[r + two + j], panels[r + three + j]
                     out[q + j] += (e0 * v0 + e1 * v1) + (e2 * v2 + e3 * v3)
+
+
+@partial(jit, reassociate=True)
+def push_to(d, place, N, recurrent, who, first, last, sample, out):
+    """out[sample] += V d for the neurons `who`[first:last] only, with the arguments of `push_back`."""
+    q, whole = np.uint64(place), first + (last - first) // FAN * FAN
+    for e in range(first, whole, FAN):
+        v0, v1 = np.uint64(who[e] * N), np.uint64(who[e + 1] * N)
+        v2, v3 = np.uint64(who[e + 2] * N), np.uint64(who[e + 3] * N)
+        s0 = s1 = s2 = s3 = d.dtype.type(0)
+        for j in range(np.uint64(N)):
+            x = d[q + j]
+            s0 += recurrent[v0 + j] * x
+            s1 += recurrent[v1 + j] * x
+            s2 += recurrent[v2 + j] * x
+            s3 += recurrent[v3 + j] * x
+        out[(who[e] // BLOCK * GROUP + sample) * BLOCK + who[e] % BLOCK] += s0
+        out[(who[e + 1] // BLOCK * GROUP + sample) * BLOCK + who[e + 1] % BLOCK] += s1
+        out[(who[e + 2] // BLOCK * GROUP + sample) * BLOCK + who[e + 2] % BLOCK] += s2
+        out[(who[e + 3] // BLOCK * GROUP + sample) * BLOCK + who[e + 3] % BLOCK] += s3
+    for e in range(whole, last):
+        v0, s0 = np.uint64(who[e] * N), d.dtype.type(0)
+        for j in range(np.uint64(N)):
+            s0 += recurrent[v0 + j] * d[q + j]
+        out[(who[e] // BLOCK * GROUP + sample) * BLOCK + who[e] % BLOCK] += s0

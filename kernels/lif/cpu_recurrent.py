@@ -6,8 +6,10 @@ and walks back through them; with d the adjoint of the current I,
 
     adjoint of z' += V d,    gradient of V += z' d^T
 
-The first is needed wherever the surrogate's slope is not 0 (Perez-Nieves & Goodman 2021), and a group takes it at once,
-so that each row of V is read once for all its samples. The second adds d to the rows of the neurons that spiked.
+The first is needed only where the surrogate's slope is not 0 (Perez-Nieves & Goodman 2021), but for the initial state.
+Where few neurons of a group have one, in a step, their rows of V are taken for each sample; otherwise all of V for the
+group at once, so that a row is read once for all its samples. Both are exact, so a surrogate with tails needs no
+cut-off. The second adds d to the rows of the neurons that spiked.
 
 The cut depends on the sizes alone: any number of threads gives the same bits. Shares of the samples have gradients of
 weights and parameters of their own, added up in a fixed order.
@@ -23,7 +25,7 @@ from torch import Tensor
 from spiking.kernels.event_linear.cpu import gather, gather_valued, scatter, scatter_valued
 from spiking.kernels.jit import LINE, jit, pointer, prefetch_read, prefetch_write, spread
 from spiking.kernels.lif.cpu import _flat, _inputs, _sum, clear, kept
-from spiking.kernels.lif.cpu_push import FAN, GROUP, aligned, choose, fired, push_back
+from spiking.kernels.lif.cpu_push import FAN, GROUP, SPARSE, aligned, choose, fired, push_back, push_to, tally
 from spiking.kernels.lif.cpu_step import (
     ADJOINT,
     BLOCK,
@@ -41,6 +43,7 @@ from spiking.kernels.lif.cpu_step import (
 )
 from spiking.kernels.lif.rule import BIAS, CHECKPOINT, REFRACTORY, ROWS, STATES, Flags, Z, saved_rows
 from spiking.kernels.surrogate.cpu import derivative
+from spiking.kernels.surrogate.reference import BOUNDED, KINDS
 
 TASKS = 8
 
@@ -135,8 +138,8 @@ def forward_task(
 @jit
 def backward_task(
     share, shares, sizes, grad_spikes, grad_membrane, grad_last, current, indptr, index, value, weight, recurrent,
-    panels, params, state, lengths, bits, checkpoints, flags, step, back, kind, numbers, grad_current, grad_weight,
-    grad_recurrent, grad_params, grad_state,
+    panels, params, state, lengths, bits, checkpoints, flags, step, back, kind, numbers, bounded, grad_current,
+    grad_weight, grad_recurrent, grad_params, grad_state,
 ):
     """Gradients of a share of the samples; those of weights and parameters are its own.
 
@@ -151,6 +154,7 @@ def backward_task(
     d, pushed = aligned((CHECKPOINT + 1) * GROUP * wide, params.dtype), aligned(blocks * GROUP * BLOCK, params.dtype)
     adjoints, slots = aligned(GROUP * blocks * REFRACTORY * BLOCK, params.dtype), np.zeros(GROUP, np.int64)
     who, felt = np.zeros(CHECKPOINT * GROUP * N, np.int32), np.zeros(CHECKPOINT * GROUP * N, params.dtype)
+    near, slope = np.zeros(N, np.int32), np.zeros(N, params.dtype)
     starts, rows, inputs = np.zeros(CHECKPOINT * GROUP + 1, np.int64), 0, grad_weight.size // (shares * max(N, 1))
     clear(grad_weight, share * inputs * N, inputs * N)
     clear(grad_recurrent, share * N * N, N * N)
@@ -222,7 +226,20 @@ def backward_task(
                         copy(grad_spikes, there * N + lo, n, pushed, (b * GROUP + i) * BLOCK)
                         for j in range(0, n if start + k else 0, LINE):
                             prefetch_read(pointer(grad_spikes, (there - samples) * N + lo + j))
-                push_back(d, (k + 1) * GROUP, slots, reached, wide, panels, blocks, pushed)
+                count = 0
+                for i in range(reached if bounded else 0):
+                    for b in range(blocks):
+                        at = ((slots[i] * blocks + b) * (CHECKPOINT + 1) + k) * STEP
+                        count += tally(tape, at + GAP * BLOCK, min(BLOCK, N - b * BLOCK))
+                if bounded and count <= SPARSE * reached * N:
+                    for i in range(reached):
+                        count, place = 0, ((k + 1) * GROUP + slots[i]) * wide
+                        for b in range(blocks):
+                            n, at = min(BLOCK, N - b * BLOCK), ((slots[i] * blocks + b) * (CHECKPOINT + 1) + k) * STEP
+                            count = fired(tape, at + GAP * BLOCK, n, b * BLOCK, near, slope, count)
+                        push_to(d, place, N, recurrent, near, 0, count, i, pushed)
+                else:
+                    push_back(d, (k + 1) * GROUP, slots, reached, wide, panels, blocks, pushed)
                 for i in range(alive):
                     g, there = slots[i], (start + k) * samples + first + slots[i]
                     for b in range(blocks):
@@ -355,7 +372,8 @@ def backward(
         _flat(params.new_empty(0) if grad_membrane is None else grad_membrane), _flat(grad_last), *given,
         _flat(matrix), _flat(panels), _flat(params), _flat(state), _flat(lengths), _flat(bits), _flat(checkpoints),
         tuple(flags), step, back, int(surrogate[0]), np.array(surrogate[1:], dtype=given[0].dtype),
-        _flat(grad_current), _flat(grad_weight), _flat(grad_recurrent), _flat(grad_params), _flat(grad_state),
+        KINDS[int(surrogate[0])] in BOUNDED, _flat(grad_current), _flat(grad_weight), _flat(grad_recurrent),
+        _flat(grad_params), _flat(grad_state),
     )  # fmt: skip
     grad_input = grad_current if weight is None else _sum(grad_weight)
     return grad_input, _sum(grad_recurrent), _sum(grad_params).to(params.dtype), grad_state

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 KINDS = ("never", "fast_sigmoid", "arctan", "triangle", "boxcar", "slayer", "multi_gaussian")
+BOUNDED = ("never", "triangle", "boxcar")
 
 
 @dataclass(frozen=True)

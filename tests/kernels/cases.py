@@ -155,6 +155,7 @@ RECURRENT = [
     _recurrent("all_firing", bias=30.0),
     _recurrent("all_firing_refractory", Flags(refractory=3), bias=30.0),
     _recurrent("counts_and_signs", valued=True),
+    _recurrent("few_near_the_threshold", T=20, B=9, N=130, density=0.9, valued=True),
     _recurrent("lengths", lengths=(23, 0, 7)),
     _recurrent("lengths_dense", replace(_ALL, adaptation=1), lengths=(16, 0, 22), fused=False),
     _recurrent("lengths_in_second_segment", _ALL, lengths=(17, 1, 16)),

@@ -17,6 +17,10 @@ from spiking import Events
 from spiking.kernels import event_linear
 from spiking.kernels.event_linear import cpu as linear
 from spiking.kernels.jit import spread
+from spiking.kernels.lif import reference
+from spiking.kernels.lif.cpu_push import GROUP, SPARSE, push_back, push_to
+from spiking.kernels.lif.cpu_step import BLOCK
+from spiking.kernels.lif.rule import THETA
 from spiking.kernels.surrogate import Surrogate, derivative, resolve
 from spiking.kernels.surrogate.cpu import derivative as fast_derivative
 from spiking.kernels.surrogate.reference import KINDS
@@ -79,6 +83,44 @@ def test_ten_runs_give_the_same_bits(name: str) -> None:
     first = through_op(case, problem, "numba")
     for _ in range(9):
         assert all(torch.equal(a, b) for a, b in zip(first, through_op(case, problem, "numba"), strict=True))
+
+
+@pytest.mark.parametrize("N", [1, 19, 130])
+def test_both_ways_of_an_adjoint_through_recurrent_weights(N: int) -> None:
+    """All rows for a group at once, and some rows for each sample, against a matrix product."""
+    g, width, blocks = np.random.default_rng(0), -(-N // 16) * 16, -(-N // BLOCK)
+    d, V = np.zeros((GROUP + 3, width)), g.standard_normal((N, N))
+    d[:, :N] = g.standard_normal((GROUP + 3, N))
+    panels = np.zeros((blocks, width, BLOCK))
+    for b in range(blocks):
+        columns = V[b * BLOCK : (b + 1) * BLOCK].T
+        panels[b, :N, : columns.shape[1]] = columns
+    slots = g.permutation(GROUP)
+    who = np.flatnonzero(g.random(N) < 0.5).astype(np.int32)
+    for count in (0, 1, 6, GROUP):
+        wanted = np.zeros((GROUP, N))
+        wanted[:count] = d[3 + slots[:count]] @ np.pad(V, ((0, 0), (0, width - N))).T
+        out = np.zeros((blocks, GROUP, BLOCK))
+        push_back(d.ravel(), 3, slots, count, width, panels.ravel(), blocks, out.ravel())
+        found = out.transpose(1, 0, 2).reshape(GROUP, -1)
+        np.testing.assert_allclose(found[:, :N], wanted, atol=1e-12)
+        some = np.zeros_like(out)
+        for i in range(count):
+            push_to(d.ravel(), (3 + slots[i]) * width, N, V.ravel(), who, 0, len(who), i, some.ravel())
+        found = some.transpose(1, 0, 2).reshape(GROUP, -1)
+        np.testing.assert_allclose(found[:, who], wanted[:, who], atol=1e-12)
+        assert np.count_nonzero(some) == count * len(who)
+
+
+def test_cases_take_both_ways() -> None:
+    for name, few in (("recurrent_few_near_the_threshold", True), ("recurrent_several_groups", False)):
+        problem = build(next(case for case in RECURRENT if case.name == name))
+        current = problem.events.to_dense(torch.float64) @ problem.weight
+        _, membrane, _ = reference.lif(
+            current, problem.params, problem.state, problem.flags, problem.surrogate, problem.recurrent, problem.lengths
+        )
+        near = ((membrane - problem.params[THETA]).abs() < 1).double().mean()
+        assert (0 < near < SPARSE) == few
 
 
 def test_spread_runs_every_task_once_and_passes_errors_on() -> None:
@@ -210,6 +252,7 @@ def test_no_kernel_leaves_its_arrays(tmp_path: Path) -> None:
     """Numba checks every index: a place outside an array raises an IndexError."""
     names = ["several_blocks", "everything_long", "lengths_dense", "one_neuron"]
     names += ["recurrent_several_groups", "recurrent_everything_long", "recurrent_all_firing", "recurrent_dense"]
+    names.append("recurrent_few_near_the_threshold")
     script = BOUNDS.format(folder=str(Path(__file__).parent), names=names)
     env = {**os.environ, "NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": str(tmp_path), "NUMBA_OPT": "0"}
     run = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, check=False)
