@@ -23,7 +23,7 @@ from numba import from_dtype
 from torch import Tensor
 
 from spiking.kernels.event_linear.cpu import gather, gather_valued, scatter, scatter_valued
-from spiking.kernels.jit import LINE, jit, pointer, prefetch_read, prefetch_write, spread
+from spiking.kernels.jit import LINE, jit, pointer, prefetch_read, prefetch_write, room, spread
 from spiking.kernels.lif.cpu import _flat, _inputs, _sum, clear, kept
 from spiking.kernels.lif.cpu_push import FAN, GROUP, SPARSE, aligned, choose, fired, push_back, push_to, tally
 from spiking.kernels.lif.cpu_step import (
@@ -318,8 +318,8 @@ def forward(
     """Spikes, membrane, last state, bits and checkpoints; arguments and shapes as in op.py."""
     _, samples, N = state.shape
     given = _inputs(params, current, indptr, index, value, weight)
-    spikes = params.new_empty(steps, samples, N)
-    membrane = params.new_empty((steps, samples, N) if trace else 0)
+    spikes = room(params, steps, samples, N)
+    membrane = room(params, *((steps, samples, N) if trace else (0,)))
     last = params.new_empty(state.shape)
     bits = params.new_empty((-(-steps // CHECKPOINT), samples, -(-N // 8)) if save else 0, dtype=torch.uint8)
     checkpoints = params.new_empty((-(-steps // CHECKPOINT), saved_rows(flags), samples, N) if save else 0)
@@ -358,7 +358,7 @@ def backward(
     inputs = 0 if weight is None else weight.shape[0]
     given = _inputs(params, current, indptr, index, value, weight)
     shares = max(1, min(TASKS, -(-samples // FAN)))
-    grad_current = params.new_empty((steps, samples, N) if weight is None else 0)
+    grad_current = room(params, *((steps, samples, N) if weight is None else (0,)))
     grad_weight, grad_recurrent = params.new_empty(shares, inputs, N), params.new_empty(shares, N, N)
     grad_params = params.new_empty(shares, ROWS, N, dtype=torch.float64)
     grad_state = params.new_empty(state.shape)
