@@ -19,8 +19,8 @@ NEEDS_ROOT = {
     "nmnist": "the folder with Train/<digit>/*.bin and Test/<digit>/*.bin, or an archive of it (N-MNIST, Orchard 2015, "
     "www.garrickorchard.com/datasets/n-mnist; `spiking datasets prepare nmnist` downloads it through tonic into the "
     "folder nmnist of the data cache that `spiking doctor` names)",
-    "spoken": "the folder or archive with <word>_<speaker>_<index>.wav or .flac, such as those of the Free Spoken Digit "
-    "Dataset (github.com/Jakobovski/free-spoken-digit-dataset)",
+    "spoken": "the folder or archive with <word>_<speaker>_<index>.wav or .flac, such as those of the Free Spoken "
+    "Digit Dataset (github.com/Jakobovski/free-spoken-digit-dataset)",
     "folder": "a folder of your own recordings, one sub-folder a class with .npz, .h5 or .csv files",
 }
 Runs = dict[str, tuple[int | None, list[str]]]  # by name, the seed and overrides of its own
