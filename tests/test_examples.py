@@ -25,7 +25,7 @@ def camera(example: ModuleType, words: list[str], printed: Callable[[], str]) ->
 
 
 def cochlea(example: ModuleType, words: list[str], printed: Callable[[], str]) -> None:
-    """A picture, and about as many spikes as a word of SHD has."""
+    """A picture, and thousands of spikes."""
     example.main()
     assert (Path(words[2]) / "cochlea.png").stat().st_size > 50_000
     assert re.match(r"[5-9]\d{3} spikes in 0\.93 s; one core hears \d+ times as fast", printed())

@@ -243,5 +243,4 @@ def test_real_digits(tmp_path: Path, real_data: Path) -> None:
     store = load("spoken", "all", root=tmp_path, cache=tmp_path / "cache")
     assert len(store) == 20 and store.classes == tuple("0123456789")
     assert len(load("spoken", "test", root=tmp_path, cache=tmp_path / "cache")) == 10
-    # about as many events as a recording of SHD's has
     assert 5 < store.rate < 30 and np.diff(store.arrays()[2]).min() > 1000
