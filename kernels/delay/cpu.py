@@ -60,9 +60,8 @@ def _forward_task(task, shares, T, indptr, index, value, taps, first, out):
     kernels, firsts, arriving = taps.ravel(), first.ravel(), out.ravel()
     share, lo = task % shares, task // shares * BLOCK
     n = min(BLOCK, N - lo)
-    buffer = np.empty(steps * n, out.dtype)
+    buffer = np.zeros(steps * n, out.dtype)
     for b in range(share * B // shares, (share + 1) * B // shares):
-        buffer[:] = 0
         for t in range(T):
             for e in range(indptr[t * B + b], indptr[t * B + b + 1]):
                 i, v = index[e], value[e] if value.size else value.dtype.type(1)
@@ -74,6 +73,7 @@ def _forward_task(task, shares, T, indptr, index, value, taps, first, out):
             o, q = np.uint64((t * B + b) * N + lo), np.uint64(t * n)
             for c in range(np.uint64(n)):
                 arriving[o + c] = buffer[q + c]
+                buffer[q + c] = 0
 
 
 @jit
@@ -83,7 +83,7 @@ def _backward_task(task, T, indptr, index, value, first, grad, out):
     slopes, firsts, arriving = out.ravel(), first.ravel(), grad.ravel()
     lo = task * NARROW
     n = min(NARROW, N - lo)
-    buffer = np.empty(steps * n, grad.dtype)
+    buffer = np.zeros(steps * n, grad.dtype)
     for row in range(out.shape[0] * K):
         o = np.uint64(row * N + lo)
         for c in range(np.uint64(n)):
