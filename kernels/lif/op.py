@@ -19,8 +19,8 @@ and EF-adLIF are those of Baronig et al. 2024, eqs. 5-8.
 The event path gathers the rows of W inside the loop over time, so that currents are never stored. For the backward
 pass a backend keeps the state every CHECKPOINT steps and spikes as bits, and computes the steps between again; the CPU
 computes the spikes between again, too, from the same additions in the same order, and keeps their bits there only.
-With recurrent weights V only neurons that spiked touch their rows of it, in V z' and in its gradient; the adjoint of z'
-takes all of V, so that every surrogate's gradient is exact, with tails or without.
+With recurrent weights V only neurons that spiked touch their rows of it, in z' V and in its gradient; the adjoint of z'
+takes the rows of neurons whose surrogate is not 0, all of them for one with tails: every gradient is exact.
 """
 
 from __future__ import annotations
