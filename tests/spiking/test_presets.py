@@ -13,7 +13,6 @@ from spiking.cli.main import main
 from spiking.cli.train import preset_file
 from tests.datasets import mnist, test_dvsgesture, test_heidelberg, test_spoken
 
-
 SMALL = ["--trainer.max_epochs", "1", "--trainer.accelerator", "cpu", "--data.batch_size", "8"]
 
 
