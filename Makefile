@@ -33,7 +33,7 @@ gpu:
 .venv/ready: setup.cfg pyproject.toml constraints.txt
 	@command -v $(PYTHON) > /dev/null || { echo "$(PYTHON): not found; give another with make PYTHON=..."; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(PIP) --editable '.[dev]'
+	$(PIP) --editable '.[dev,llm]'
 	touch $@
 
 .venv/peers: .venv/ready
