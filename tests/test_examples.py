@@ -65,13 +65,20 @@ def own_recordings(example: ModuleType, words: list[str], printed: Callable[[], 
     assert re.search(r"test accuracy \d\.\d{3}", printed())
 
 
+def spike_code(example: ModuleType, words: list[str], printed: Callable[[], str]) -> None:
+    """The finer the code, the smaller the error."""
+    errors = example.main(vectors=8)
+    assert sorted(errors.values(), reverse=True) == list(errors.values()) and 0.05 < errors[3.0] < 0.08
+    assert (Path(words[2]) / "spike_code.png").stat().st_size > 10_000
+
+
 def train_digits(example: ModuleType, words: list[str], printed: Callable[[], str]) -> None:
     """One epoch is far from chance."""
     assert example.main(epochs=1) > 0.5
     assert printed().startswith("epoch 1: loss")
 
 
-CHECKS = (camera, cochlea, delays, fidelity, own_neuron, own_recordings, train_digits)
+CHECKS = (camera, cochlea, delays, fidelity, own_neuron, own_recordings, spike_code, train_digits)
 SMALL = {check.__name__: check for check in CHECKS}
 
 

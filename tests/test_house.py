@@ -16,7 +16,7 @@ FLOORS = [
     ("spiking.events",),
     ("spiking.kernels",),
     ("spiking.datasets",),
-    ("spiking.neurons", "spiking.networks", "spiking.readout", "spiking.init", "spiking.plots"),
+    ("spiking.coding", "spiking.neurons", "spiking.networks", "spiking.readout", "spiking.init", "spiking.plots"),
     ("spiking.plasticity",),
     ("spiking.training",),
     ("spiking.cli", "spiking.presets", "spiking.doctor"),
