@@ -55,11 +55,11 @@ def main(vectors: int = 512) -> dict[float, float]:
     )
     for sign, colour, name in ((1, "#2166ac", "+1"), (-1, "#b2182b", "-1")):
         step, channel = (train.spikes == sign).nonzero(as_tuple=True)
-        spikes.scatter(channel, step, marker="|", s=60, color=colour, label=name)
+        spikes.scatter(channel.tolist(), step.tolist(), marker="|", s=60, color=colour, label=name)
     spikes.set(ylabel="step t, a spike\ncounts 2^t", yticks=range(len(train.weight)))
     spikes.margins(y=0.15)
     spikes.legend(ncols=2, frameon=False, loc="upper right", bbox_to_anchor=(1, 1.25))
-    counts.bar(range(96), train.counts(), color="#707070")
+    counts.bar(range(96), train.counts().tolist(), color="#707070")
     counts.set(xlabel="channel", ylabel="count", xlim=(-1, 96))
     out.mkdir(parents=True, exist_ok=True)
     figure.savefig(out / "spike_code.png", dpi=120)
