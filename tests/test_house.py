@@ -19,6 +19,7 @@ FLOORS = [
     ("spiking.coding", "spiking.neurons", "spiking.networks", "spiking.readout", "spiking.init", "spiking.plots"),
     ("spiking.plasticity",),
     ("spiking.training",),
+    ("spiking.llm",),
     ("spiking.cli", "spiking.presets", "spiking.doctor"),
 ]
 

@@ -23,6 +23,7 @@ NEEDS_ROOT = {
     "Digit Dataset (github.com/Jakobovski/free-spoken-digit-dataset)",
     "folder": "a folder of your own recordings, one sub-folder a class with .npz, .h5 or .csv files",
 }
+TINY = "tiny-llm"
 Runs = dict[str, tuple[int | None, list[str]]]  # by name, the seed and overrides of its own
 
 
@@ -38,13 +39,17 @@ def preset_file(name: str) -> Path:
 
 def main(argv: Sequence[str]) -> int:
     """Run `spiking train`."""
+    if argv and argv[0] == TINY:
+        from spiking.cli.tiny_llm import main as tiny
+
+        return tiny(argv[1:])
     words = _words()
     if not argv or argv[0] in ("-h", "--help"):
         words.print_help()
         return 0 if argv else 2
     preset = argv[0]
     if preset not in presets():
-        raise Mistake(f"no preset {preset!r}; there are {', '.join(presets())}")
+        raise Mistake(f"no preset {preset!r}; there are {', '.join([*presets(), TINY])}")
     given, overrides = words.parse_known_args(argv)
     if given.options:
         from spiking.cli.config import parser
@@ -75,7 +80,8 @@ def main(argv: Sequence[str]) -> int:
 def _words() -> argparse.ArgumentParser:
     words = argparse.ArgumentParser(
         prog="spiking train", allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
-        description=f"Train a network on event recordings. Presets: {', '.join(presets())}.",
+        description=f"Train a network on event recordings. Presets: {', '.join(presets())}; "
+        f"`spiking train {TINY}` trains a language model to convert.",
         epilog="Everything in a preset can be overridden, for example --trainer.max_epochs 5 --model.lr 0.001\n"
         "--model.options.dropout 0.2 --data.batch_size 32; --config FILE puts a YAML file over it.\n"
         "`spiking train PRESET --options` lists all of them.",

@@ -1,10 +1,12 @@
 """Pictures: functions that take arrays or Events and return a matplotlib Figure, without pyplot's global state."""
 
 from spiking.plots.compare import fidelity
-from spiking.plots.curves import confusion, learning_curve
+from spiking.plots.curves import bits_curve, confusion, learning_curve
 from spiking.plots.movie import movie
 from spiking.plots.overview import overview
 from spiking.plots.raster import raster
 from spiking.plots.spikes import event_image, rates
 
-__all__ = ["confusion", "event_image", "fidelity", "learning_curve", "movie", "overview", "raster", "rates"]
+__all__ = [
+    "bits_curve", "confusion", "event_image", "fidelity", "learning_curve", "movie", "overview", "raster", "rates",
+]

@@ -50,6 +50,25 @@ def learning_curve(rows: Sequence[Mapping[str, float]], levels: Mapping[str, flo
     return chart
 
 
+def bits_curve(rows: Sequence[Mapping[str, float]], every: int) -> Figure:
+    """Bits per byte of a language model against training steps.
+
+    Arguments:
+        rows: one mapping an epoch of `every` steps, with "epoch", "loss" and "valid_loss" in bits per byte.
+        every: steps of an epoch.
+    """
+    chart = figure(5, 3.4)
+    axes = quiet(chart.subplots())
+    axes.set(xlabel="training step", ylabel="bits per byte")
+    for key, name, colour in (("loss", "training", BLUE), ("valid_loss", "held out to choose the step", ORANGE)):
+        points = [(every * row["epoch"], row[key]) for row in rows if key in row]
+        if points:
+            axes.plot(*zip(*points, strict=True), color=colour, label=name, marker="o", markersize=3)
+    if rows:
+        axes.legend(frameon=False)
+    return chart
+
+
 def _runs(rows: Sequence[Mapping[str, float]]) -> list[list[Mapping[str, float]]]:
     runs: list[list[Mapping[str, float]]] = []
     for row in rows:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
@@ -69,18 +69,18 @@ def run(
     model.build(data)
     history = History(folder)
     best, last = folder / "checkpoints" / "best.ckpt", folder / "checkpoints" / "last.ckpt"
-    keep: list[Callback] = [_keep(last)]
+    kept: list[Callback] = [keep(last)]
     if data.valid is not None:
-        keep.insert(0, _keep(best, monitor="valid_loss", mode="min"))
+        kept.insert(0, keep(best, monitor="valid_loss", mode="min"))
     own = trainer.get("callbacks") or []
-    callbacks = [*(own if isinstance(own, list) else [own]), history, *keep]
+    callbacks = [*(own if isinstance(own, list) else [own]), history, *kept]
     place = trainer.get("default_root_dir") or folder
     lightning = Trainer(**{**trainer, "callbacks": callbacks, "default_root_dir": place})
     _compile(model, data, layers=isinstance(lightning.accelerator, CPUAccelerator))
     going_on = resume and last.is_file()
     if going_on:
         restore(model, last, data.train.classes)  # Lightning does so again, but says less about what doesn't fit
-    interrupted = _fit(lightning, model, data, str(last) if going_on else None)
+    interrupted = start(lightning, model, data, str(last) if going_on else None)
     if not lightning.is_global_zero:
         return Outcome({}, interrupted, reports=False)
     try:
@@ -114,7 +114,8 @@ def check_trainer(trainer: Mapping[str, Any]) -> None:
         )
 
 
-def _keep(path: Path, **which: Any) -> ModelCheckpoint:
+def keep(path: Path, **which: Any) -> ModelCheckpoint:
+    """Lightning's callback that writes one checkpoint at the end of an epoch, under just this name."""
     return ModelCheckpoint(
         dirpath=path.parent, filename=path.stem, enable_version_counter=False, save_on_train_epoch_end=True, **which
     )
@@ -133,7 +134,7 @@ def _compile(model: Classifier, data: EventData, layers: bool) -> None:
         print(f"compiled the kernels in {took:.0f} s; they are kept for the next run", flush=True)
 
 
-def _fit(trainer: Trainer, model: Classifier, data: EventData, checkpoint: str | None) -> bool:
+def start(trainer: Trainer, model: LightningModule, data: LightningDataModule, checkpoint: str | None) -> bool:
     """Train; True if Ctrl-C ended it (Lightning then leaves by SystemExit, with further Ctrl-C ignored)."""
     with warnings.catch_warnings():
         # Our loader needs no worker processes and tells Lightning its length itself.
