@@ -1,8 +1,9 @@
 """dvsgesture: eleven hand and arm gestures of 29 people in five lights before an event camera (Amir et al. 2017).
 
 As published, ROOT/user01_fluorescent.aedat (AEDAT 3.1) with ROOT/user01_fluorescent_labels.csv, which says when each
-gesture begins and ends, and trials_to_train.txt and trials_to_test.txt; or DvsGesture.tar.gz of that. A recording is
-one gesture, its time counted from where the labels begin it. Columns: user, lighting.
+gesture begins and ends, and trials_to_train.txt and trials_to_test.txt; or DvsGesture.tar.gz of that, which is compared
+with the published checksum. A recording is one gesture, its time counted from where the labels begin it. Columns: user,
+lighting.
 
 Without a root tonic downloads its own edition, which is read as well: ibmGestureTrain/<user>_<lighting>/<class>.npy,
 cut into gestures already (fewer of them) and with times rounded to milliseconds.
@@ -22,7 +23,7 @@ import numpy as np
 from spiking.datasets.errors import DataError
 from spiking.datasets.formats import aedat
 from spiking.datasets.sources.archive import archives, members
-from spiking.datasets.sources.download import through_tonic
+from spiking.datasets.sources.download import check_archive, through_tonic
 from spiking.datasets.sources.gather import fingerprint, read_all
 from spiking.datasets.sources.plan import Plan
 from spiking.datasets.spool import Spool
@@ -50,6 +51,11 @@ KNOWN = re.compile(
 HOME = "https://research.ibm.com/interactive/dvsgesture"
 ADVICE = f"put DvsGesture.tar.gz from {HOME} there, as it is or unpacked"
 DOWNLOAD = 8 << 30
+MD5 = {
+    "dvsgesture.tar.gz": "8a5c71fb11e24e5ca5b11866ca6c00a1",
+    "ibmgesturetrain.tar.gz": "3a8f0d4120a166bac7591f77409cb105",
+    "ibmgesturetest.tar.gz": "56070e45dadaa85fff82e0fbfbc06de5",
+}
 
 
 def plan(root: Path | None, cache: Path, skip_corrupt: bool, progress: bool) -> Plan:
@@ -61,7 +67,7 @@ def plan(root: Path | None, cache: Path, skip_corrupt: bool, progress: bool) -> 
     if root is None:
         root = cache / "dvsgesture"
         if not _sources(root):
-            through_tonic(_fetch, root, DOWNLOAD, "DVS128 Gesture", f"{ADVICE}, or give the root where it lies")
+            through_tonic(_fetch, root, DOWNLOAD, "DVS128 Gesture", f"{ADVICE}, or give the root where it lies", MD5)
     sources = _sources(root)
     if not sources:
         raise DataError(
@@ -99,6 +105,7 @@ def _build(sources: list[Path], cache: Path, skip_corrupt: bool, progress: bool)
             if source.is_dir():
                 files |= {name: path.read_bytes for name, path in _known(source).items()}
             else:
+                check_archive(source, MD5, ADVICE)
                 files |= members(source, KNOWN, stack, ADVICE)
         spool = stack.enter_context(Spool(cache, CLASSES, SENSOR))
         items = _published(files) or _tonic(files)

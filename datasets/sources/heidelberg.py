@@ -169,4 +169,5 @@ def _download(corpus: Corpus, folder: Path) -> None:
 
     if len(found) < len(corpus.md5):
         advice = f"{corpus.advice()}, or give the root where they lie"
-        through_tonic(fetch, folder, corpus.size, corpus.name.upper(), advice)
+        published = {f"{corpus.name}_{split}.h5.zip": md5 for split, md5 in corpus.md5.items()}
+        through_tonic(fetch, folder, corpus.size, corpus.name.upper(), advice, published)

@@ -1,7 +1,8 @@
 """nmnist: handwritten digits shown on a screen to a moving event camera (Orchard et al. 2015), 34x34x2, 300 ms.
 
 The files lie as published, ROOT/Train/<digit>/*.bin and ROOT/Test/<digit>/*.bin, or in .zip or .tar archives of that
-layout. Without a root they are looked for in the cache and, failing that, downloaded there through tonic.
+layout; Train.zip and Test.zip are compared with the published checksums. Without a root they are looked for in the
+cache and, failing that, downloaded there through tonic.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 from spiking.datasets.errors import DataError
 from spiking.datasets.formats.nmnist import BYTES, SENSOR, decode
 from spiking.datasets.sources.archive import archives, members
-from spiking.datasets.sources.download import through_tonic
+from spiking.datasets.sources.download import check_archive, through_tonic
 from spiking.datasets.sources.gather import Item, fingerprint, read_all
 from spiking.datasets.sources.plan import Plan
 from spiking.datasets.store import EventStore
@@ -26,6 +27,7 @@ LAYOUT = re.compile(r"(?:^|.*/)(Train|Test)/([^/]+)/([^/.][^/]*\.bin)$")
 DOWNLOAD = 3 << 30
 ADVICE = "put the published Train.zip and Test.zip there (https://doi.org/10.17632/468j46mzdv)"
 CLASSES = tuple("0123456789")
+MD5 = {"train.zip": "20959b8e626244a1b502305a9e6e2031", "test.zip": "69ca8762b2fe404d9b9bad1103e97832"}
 
 
 def plan(root: Path | None, cache: Path, skip_corrupt: bool, progress: bool) -> Plan:
@@ -66,6 +68,7 @@ def _build(sources: list[Path], skip_corrupt: bool, progress: bool) -> EventStor
         content: dict[str, Callable[[], bytes]] = {}
         places: dict[str, Path] = {}
         for source in sources:
+            check_archive(source, MD5, ADVICE)
             found = _folder(source) if source.is_dir() else members(source, LAYOUT, stack, ADVICE)
             for name, get in found.items():
                 if name in content:
@@ -106,4 +109,4 @@ def _download(root: Path) -> None:
         for train in (True, False):
             NMNIST(where, train=train)
 
-    through_tonic(fetch, root, DOWNLOAD, "N-MNIST", f"{ADVICE}, or give the root where they lie")
+    through_tonic(fetch, root, DOWNLOAD, "N-MNIST", f"{ADVICE}, or give the root where they lie", MD5)

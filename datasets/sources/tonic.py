@@ -117,7 +117,7 @@ def _open(kind: type, options: Mapping[str, Any], root: Path) -> Opened:
         pass
     except (Exception, SystemExit) as error:
         raise DataError(f"{root}: tonic can't open {kind.__name__} here ({reason(error)}); {advice}") from error
-    through_tonic(partial(_make, kind, options), root, DOWNLOAD, f"tonic's {kind.__name__}", advice)
+    through_tonic(partial(_make, kind, options), root, DOWNLOAD, f"tonic's {kind.__name__}", advice, {})
     return _make(_offline(kind), options, root)
 
 

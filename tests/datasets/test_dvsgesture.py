@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import struct
 import sys
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 
 from spiking.datasets import DataError, load
 from spiking.datasets.formats import aedat
+from spiking.datasets.sources import dvsgesture
 
 HEADER = b"#!AER-DAT3.1\r\n#Format: RAW\r\n#Source 0: DVS128\r\n#Start-Time: 2016-06-02 11:10:42\r\n#!END-HEADER\r\n"
 Event = tuple[int, int, int, int]
@@ -116,12 +118,17 @@ def test_gestures_are_cut_as_the_labels_say(tmp_path: Path) -> None:
     assert events.shape[0] == 1 and events.nnz == 2
 
 
-def test_an_archive_is_read_as_it_is(tmp_path: Path) -> None:
+def test_an_archive_is_read_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = files(tmp_path / "DvsGesture", TRIALS)
     plain = load("dvsgesture", "all", root=tmp_path, cache=tmp_path / "cache")
     (tmp_path / "packed").mkdir()
     with tarfile.open(tmp_path / "packed" / "DvsGesture.tar.gz", "w:gz") as tar:
         tar.add(root, "DvsGesture")
+    known = hashlib.md5((tmp_path / "packed" / "DvsGesture.tar.gz").read_bytes()).hexdigest()
+    published = "8a5c71fb11e24e5ca5b11866ca6c00a1"
+    with pytest.raises(DataError, match=rf"tar.gz: its checksum is {known}, the published file's {published}: .*put Dvs"):
+        load("dvsgesture", root=tmp_path / "packed", cache=tmp_path / "cache")
+    monkeypatch.setitem(dvsgesture.MD5, "dvsgesture.tar.gz", known)
     for where in (tmp_path / "packed", tmp_path / "packed" / "DvsGesture.tar.gz"):
         store = load("dvsgesture", "all", root=where, cache=tmp_path / "cache")
         order = np.argsort(store.metadata["name"]), np.argsort(plain.metadata["name"])
@@ -129,11 +136,16 @@ def test_an_archive_is_read_as_it_is(tmp_path: Path) -> None:
         assert all(np.array_equal(a, b) for a, b in zip(mine, theirs, strict=True))
     packed = tmp_path / "packed" / "DvsGesture.tar.gz"
     packed.write_bytes(packed.read_bytes()[:200])
+    with pytest.raises(DataError, match=rf"tar.gz: its checksum is \w{{32}}, .*{known}: the download was cut off"):
+        load("dvsgesture", root=packed, cache=tmp_path / "cache")
+    packed = packed.rename(packed.with_name("mine.tar.gz"))
     with pytest.raises(DataError, match=r"tar.gz: can't be read as an archive .* put DvsGesture.tar.gz from"):
         load("dvsgesture", root=packed, cache=tmp_path / "cache")
     packed.write_text("<!doctype html><title>Box</title>")
-    with pytest.raises(DataError, match=r"DvsGesture.tar.gz: a web page was saved in place of the file"):
-        load("dvsgesture", root=packed, cache=tmp_path / "cache")
+    for name in ("mine.tar.gz", "DvsGesture.tar.gz"):
+        packed = packed.rename(packed.with_name(name))
+        with pytest.raises(DataError, match=rf"{name}: a web page was saved in place of the file"):
+            load("dvsgesture", root=packed, cache=tmp_path / "cache")
 
 
 @pytest.mark.parametrize(
@@ -214,6 +226,23 @@ def test_tonic_s_edition(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     def refuse(save_to: str, train: bool) -> None:
         raise OSError("no network")
 
+    def stop(save_to: str, train: bool) -> None:
+        tonic_files(Path(save_to), train)
+        raise KeyboardInterrupt
+
+    def corrupted(save_to: str, train: bool) -> None:
+        tonic_files(Path(save_to), train)
+        (Path(save_to) / "DVSGesture" / "ibmGestureTrain.tar.gz").write_bytes(b"half of it")
+        raise RuntimeError("File not found or corrupted.")
+
+    module.DVSGesture = stop
+    with pytest.raises(KeyboardInterrupt):
+        load("dvsgesture", cache=tmp_path / "other")
+    module.DVSGesture = corrupted
+    got, want = hashlib.md5(b"half of it").hexdigest(), "3a8f0d4120a166bac7591f77409cb105"
+    with pytest.raises(DataError, match=rf"Train.tar.gz: what came has the checksum {got}, the published file {want}"):
+        load("dvsgesture", cache=tmp_path / "other")
+    assert [path.name for path in (tmp_path / "other").rglob("*")] == ["dvsgesture"]
     module.DVSGesture = refuse
     with pytest.raises(DataError, match=r"download failed \(OSError: no network\); put DvsGesture.tar.gz from https"):
         load("dvsgesture", cache=tmp_path / "other")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import sys
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 
 from spiking.datasets import DataError, EventStore, available, load
-from spiking.datasets.sources import gather
+from spiking.datasets.sources import gather, nmnist
 from tests.datasets.test_formats import save, word
 
 
@@ -29,6 +30,14 @@ def nmnist_files(root: Path) -> Path:
                 events = [word(digit, i, i % 2, 100 * k + i) for k in range(1 + i + digit)]
                 (folder / f"{i:05d}.bin").write_bytes(b"".join(events))
     return root
+
+
+def zipped(root: Path, split: str, path: Path) -> Path:
+    """One split of `nmnist_files` as an archive."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in sorted((root / split).glob("*/*.bin")):
+            archive.write(file, file.relative_to(root))
+    return path
 
 
 def own_files(root: Path, splits: tuple[str, ...] = ("",), count: int = 5) -> Path:
@@ -65,9 +74,7 @@ def test_nmnist_layouts_agree(tmp_path: Path) -> None:
         tar.add(root / "Test", "Test")
     (tmp_path / "zips").mkdir()
     for split in ("Train", "Test"):
-        with zipfile.ZipFile(tmp_path / "zips" / f"{split}.zip", "w") as archive:
-            for path in sorted((root / split).glob("*/*.bin")):
-                archive.write(path, path.relative_to(root))
+        zipped(root, split, tmp_path / "zips" / f"my-{split}.zip")
     nested = tmp_path / "tonic" / "NMNIST"
     shutil.copytree(root, nested)
     stores = [
@@ -200,6 +207,46 @@ def test_an_interrupted_download_of_nmnist_starts_clean(tmp_path: Path, monkeypa
     assert [path.name for path in tmp_path.rglob("*")] == ["nmnist"]
     fake.NMNIST = lambda save_to, train: nmnist_files(Path(save_to) / "NMNIST") if train else None
     assert len(load("nmnist", cache=tmp_path)) == 6
+
+
+def test_archives_of_nmnist_are_the_published_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, cache, place = nmnist_files(tmp_path / "plain"), tmp_path / "cache", tmp_path / "zips"
+    place.mkdir()
+    whole = zipped(root, "Train", place / "Train.zip").read_bytes()
+    known = hashlib.md5(whole).hexdigest()
+    zipped(root, "Test", place / "own.zip")  # by another name an archive is one's own
+    published = "20959b8e626244a1b502305a9e6e2031"
+    with pytest.raises(DataError, match=rf"Train.zip: its checksum is {known}, the published file's {published}: .*put"):
+        load("nmnist", root=place, cache=cache)
+    monkeypatch.setitem(nmnist.MD5, "train.zip", known)
+    assert len(load("nmnist", "all", root=place, cache=cache)) == 8
+    (place / "Train.zip").write_bytes(whole[:-30])
+    with pytest.raises(DataError, match=rf"Train.zip: its checksum is \w{{32}}, .*{known}: the download was cut off"):
+        load("nmnist", root=place, cache=cache)
+    (place / "Train.zip").write_text("<html>Just a moment</html>")
+    with pytest.raises(DataError, match=r"Train.zip: a web page was saved in place of the file"):
+        load("nmnist", root=place, cache=cache)
+
+
+@pytest.mark.parametrize("tonic_notices", [True, False])
+def test_a_download_of_another_file_is_named(
+    tonic_notices: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def download(save_to: str, train: bool) -> None:
+        folder = nmnist_files(Path(save_to) / "NMNIST") if train else Path(save_to) / "NMNIST"
+        (folder / "test.zip").write_bytes(b"half of it")
+        if tonic_notices:
+            raise RuntimeError("File not found or corrupted.")
+
+    fake: Any = types.ModuleType("tonic.datasets")
+    fake.NMNIST = download
+    monkeypatch.setitem(sys.modules, "tonic", types.ModuleType("tonic"))
+    monkeypatch.setitem(sys.modules, "tonic.datasets", fake)
+    got = hashlib.md5(b"half of it").hexdigest()
+    want = "69ca8762b2fe404d9b9bad1103e97832"
+    with pytest.raises(DataError, match=rf"failed \(test.zip: what came has the checksum {got}, the published .*{want}"):
+        load("nmnist", cache=tmp_path)
+    assert [path.name for path in tmp_path.rglob("*")] == ["nmnist"]
 
 
 def test_nmnist_without_its_test_part(tmp_path: Path) -> None:
