@@ -14,8 +14,9 @@ triangle, boxcar and never are bounded: exactly zero away from the threshold.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -96,7 +97,7 @@ def never() -> Surrogate:
     return Surrogate("never")
 
 
-_DEFAULT: dict[str, Callable[[], Surrogate]] = {
+_DEFAULT: dict[str, Callable[..., Surrogate]] = {
     "fast_sigmoid": fast_sigmoid, "arctan": arctan, "triangle": triangle, "boxcar": boxcar, "slayer": slayer,
     "multi_gaussian": multi_gaussian, "never": never,
 }
@@ -104,17 +105,21 @@ _DEFAULT: dict[str, Callable[[], Surrogate]] = {
 Spike = Callable[[Tensor], Tensor]
 
 
-def resolve(surrogate: str | Surrogate | Spike) -> Surrogate | Spike:
-    """A surrogate from its name (with the numbers above), or the given one.
+def resolve(surrogate: str | Sequence[Any] | Surrogate | Spike) -> Surrogate | Spike:
+    """A surrogate from its name (with the numbers above, or with others, `("arctan", 5.0)`), or the given one.
 
     Raises:
-        ValueError: if there is no surrogate of that name.
-        TypeError: if it is neither a name, a Surrogate nor a callable.
+        ValueError: if there is no surrogate of that name, or it doesn't take those numbers.
+        TypeError: if it is neither a name, a name with numbers, a Surrogate nor a callable.
     """
-    if isinstance(surrogate, str):
-        if surrogate not in _DEFAULT:
-            raise ValueError(f"surrogate: expected one of {', '.join(_DEFAULT)}, got {surrogate!r}")
-        return _DEFAULT[surrogate]()
+    name, numbers = (surrogate[0], surrogate[1:]) if isinstance(surrogate, (list, tuple)) else (surrogate, ())
+    if isinstance(name, str):
+        if name not in _DEFAULT:
+            raise ValueError(f"surrogate: expected one of {', '.join(_DEFAULT)}, got {name!r}")
+        try:
+            return _DEFAULT[name](*numbers)
+        except TypeError as error:
+            raise ValueError(f"surrogate: {name} doesn't take the numbers {list(numbers)} ({error})") from error
     if not (isinstance(surrogate, Surrogate) or callable(surrogate)):
         raise TypeError(f"surrogate: expected a name, a Surrogate or a callable, got {surrogate!r}")
     return surrogate

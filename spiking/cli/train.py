@@ -15,12 +15,16 @@ from spiking.cli.run_folder import release, run_folder
 if TYPE_CHECKING:
     from spiking.training.run import Outcome
 
+WORDS = (
+    "the folder or archive with <word>_<speaker>_<index>.wav or .flac, such as those of the Free Spoken Digit Dataset "
+    "(github.com/Jakobovski/free-spoken-digit-dataset)"
+)
 NEEDS_ROOT = {
     "nmnist": "the folder with Train/<digit>/*.bin and Test/<digit>/*.bin, or an archive of it (N-MNIST, Orchard 2015, "
     "www.garrickorchard.com/datasets/n-mnist; `spiking datasets prepare nmnist` downloads it through tonic into the "
     "folder nmnist of the data cache that `spiking doctor` names)",
-    "spoken": "the folder or archive with <word>_<speaker>_<index>.wav or .flac, such as those of the Free Spoken "
-    "Digit Dataset (github.com/Jakobovski/free-spoken-digit-dataset)",
+    "spoken": WORDS,
+    "spoken-delays": WORDS,
     "folder": "a folder of your own recordings, one sub-folder a class with .npz, .h5 or .csv files",
 }
 TINY = "tiny-llm"

@@ -33,7 +33,7 @@ class Options(TypedDict, total=False):
     norm: str | None
     learn: Sequence[str]
     ranges: Mapping[str, Range] | None
-    surrogate: str | Surrogate | Spike
+    surrogate: str | Sequence[Any] | Surrogate | Spike
     input_scale: str
     reset: str
     reset_time: str
@@ -61,7 +61,7 @@ class Layer(nn.Module):
         norm: "batch", batch normalisation of the input currents over time and batch.
         learn: names of the parameters that train.
         ranges: name -> (low, high), where training keeps a parameter.
-        surrogate: derivative of the spike, see `kernels/surrogate`.
+        surrogate: derivative of the spike, a name or a name with numbers, ("arctan", 5.0), see `kernels/surrogate`.
         input_scale, reset, reset_time, detach_reset, decay, current, inclusive, refractory, refractory_mode: as in
             `spiking.kernels.Rule`.
         device, dtype: of the parameters.

@@ -2,9 +2,12 @@
 
 from spiking.training.controls import controls
 from spiking.training.data import EventData
+from spiking.training.delays import DelayTraining
 from spiking.training.measure import Measurement, measure
 from spiking.training.module import Classifier
 from spiking.training.regularise import RateBounds
 from spiking.training.run import Outcome, run
 
-__all__ = ["Classifier", "EventData", "Measurement", "Outcome", "RateBounds", "controls", "measure", "run"]
+__all__ = [
+    "Classifier", "DelayTraining", "EventData", "Measurement", "Outcome", "RateBounds", "controls", "measure", "run",
+]  # fmt: skip

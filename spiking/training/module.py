@@ -25,6 +25,7 @@ from spiking.datasets import Loader
 from spiking.events import Events
 from spiking.training.build import build_network, network_class
 from spiking.training.data import EventData
+from spiking.training.delays import DelayTraining, HalfCosine, delay_parameters
 from spiking.training.regularise import RateBounds
 
 Readout = Literal["max", "mean", "last", "sum", "softmax_sum", "rate"]
@@ -40,12 +41,13 @@ class Classifier(pl.LightningModule):
         readout: how the membrane becomes one number per class.
         optimizer: "adamw", "adam" or "sgd" (momentum 0.9).
         lr: learning rate, the highest of the schedule.
-        weight_decay: of weights; not of biases, norms and time constants.
+        weight_decay: of weights; not of biases, norms, time constants and delays.
         schedule: "one-cycle" (up, then down), "cosine" (down) or "constant".
         label_smoothing: share of the target spread over all classes.
         rates: bounds on firing rates.
         initialise: draw weights so that membranes fluctuate at the training recordings' event rate; off keeps the
             network's own.
+        delays: how learned delays train; `None` leaves them their sigma and the learning rate of the weights.
 
     Raises:
         ValueError: naming the argument that doesn't fit.
@@ -63,6 +65,7 @@ class Classifier(pl.LightningModule):
         label_smoothing: float = 0.0,
         rates: RateBounds | None = None,
         initialise: bool = True,
+        delays: DelayTraining | None = None,
     ) -> None:
         super().__init__()
         for name, number, most in (
@@ -77,20 +80,23 @@ class Classifier(pl.LightningModule):
         self.reduce = getattr(readouts, readout)
         self.optimizer, self.lr, self.weight_decay = optimizer, lr, weight_decay
         self.schedule, self.label_smoothing = schedule, label_smoothing
-        self.rates, self.initialise = rates or RateBounds(), initialise
+        self.rates, self.initialise, self.delays = rates or RateBounds(), initialise, delays
+        self.steps, self.dt = 0, 0.0  # of the whole training, and ms of one in a recording
 
     def build(self, data: EventData) -> None:
         """Make the network for a data set, unless there is one.
 
         Raises:
-            ValueError: if the options don't fit the class or the data.
+            ValueError: if the options don't fit the class or the data, or there are no delays to train.
         """
-        if self.network is not None:
-            return
-        assert isinstance(self.name, str)
-        self.network = build_network(self.name, self.options, data.train, data.dt)
-        if self.initialise and hasattr(self.network, "init_"):
-            self.network.init_(rate=data.rate, dt=data.dt)  # type: ignore[operator]
+        self.dt = data.dt
+        if self.network is None:
+            assert isinstance(self.name, str)
+            self.network = build_network(self.name, self.options, data.train, data.dt)
+            if self.initialise and hasattr(self.network, "init_"):
+                self.network.init_(rate=data.rate, dt=data.dt)  # type: ignore[operator]
+        if self.delays is not None and not delay_parameters(self.network):
+            raise ValueError("delays: the network has none that train; give it some (options.delays) or leave this out")
 
     def configure_model(self) -> None:
         """Lightning's moment for it: the data are there, the checkpoint's weights not yet."""
@@ -113,6 +119,12 @@ class Classifier(pl.LightningModule):
         torch.manual_seed(first)
         np.random.seed(second)  # noqa: NPY002  one's own augmentation may use the global generator
         random.seed(third)
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Narrow the delays' Gaussians."""
+        if self.delays is not None:
+            assert self.network is not None
+            self.delays.narrow(self.network, self.trainer.global_step / self.steps, self.dt)
 
     def forward(self, events: Events) -> tuple[Tensor, list[Tensor]]:
         """The readout's logits (B, classes) and the spikes of each hidden layer (T, B, ...)."""
@@ -158,24 +170,32 @@ class Classifier(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """The optimiser and, step by step, its schedule."""
         parameters = [p for p in self.parameters() if p.requires_grad]
-        groups = [
-            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": self.weight_decay},
-            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+        delays = delay_parameters(self)
+        apart = {id(p) for p in delays}
+        groups: list[dict[str, Any]] = [
+            {"params": [p for p in parameters if p.ndim > 1 and id(p) not in apart], "weight_decay": self.weight_decay},
+            {"params": [p for p in parameters if p.ndim <= 1 and id(p) not in apart], "weight_decay": 0.0},
         ]
+        if delays:
+            groups.append({"params": delays, "weight_decay": 0.0})
         optimizer: torch.optim.Optimizer
         if self.optimizer == "sgd":
             optimizer = torch.optim.SGD(groups, lr=self.lr, momentum=0.9)
         else:
             optimizer = (torch.optim.AdamW if self.optimizer == "adamw" else torch.optim.Adam)(groups, lr=self.lr)
-        if self.schedule == "constant":
+        if self.schedule == "constant" and self.delays is None:
             return optimizer
         total = self.trainer.estimated_stepping_batches
         if not 0 < total < math.inf:
-            raise MisconfigurationException(f"schedule: {self.schedule!r} needs a known end, got {total} steps")
-        steps = int(total)
-        scheduler: torch.optim.lr_scheduler.LRScheduler
+            what = "delays" if self.schedule == "constant" else f"schedule: {self.schedule!r}"
+            raise MisconfigurationException(f"{what} needs a known end, got {total} steps")
+        self.steps = int(total)
+        schedules: list[torch.optim.lr_scheduler.LRScheduler] = []
         if self.schedule == "cosine":
-            scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-        else:
-            scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.lr, steps, pct_start=0.2)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+            schedules.append(torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.steps))
+        elif self.schedule == "one-cycle":
+            schedules.append(torch.optim.lr_scheduler.OneCycleLR(optimizer, self.lr, self.steps, pct_start=0.2))
+        if self.delays is not None:
+            schedules.append(HalfCosine(optimizer, self.delays.rate(self.dt), self.steps))
+        together = schedules[0] if len(schedules) == 1 else torch.optim.lr_scheduler.ChainedScheduler(schedules)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": together, "interval": "step"}}

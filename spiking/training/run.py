@@ -27,6 +27,7 @@ from spiking.datasets import DataError
 from spiking.training.callbacks import History
 from spiking.training.controls import controls
 from spiking.training.data import EventData
+from spiking.training.delays import delays
 from spiking.training.measure import measure
 from spiking.training.module import Classifier
 from spiking.training.report import draw, numbers, write_metrics
@@ -67,6 +68,8 @@ def run(
     check_trainer(trainer)
     data.setup()
     model.build(data)
+    assert model.network is not None
+    drawn = delays(model.network)  # the same after a resumption: the seed draws them
     history = History(folder)
     best, last = folder / "checkpoints" / "best.ckpt", folder / "checkpoints" / "last.ckpt"
     kept: list[Callback] = [keep(last)]
@@ -85,6 +88,8 @@ def run(
         return Outcome({}, interrupted, reports=False)
     try:
         metrics = _report(model, data, history, best if best.is_file() else last, folder, interrupted)
+        if drawn:
+            plots.delays(drawn, delays(model.network)).savefig(folder / "delays.png")
     finally:
         if interrupted:
             signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -216,7 +216,7 @@ def test_archives_of_nmnist_are_the_published_ones(tmp_path: Path, monkeypatch: 
     known = hashlib.md5(whole).hexdigest()
     zipped(root, "Test", place / "own.zip")  # by another name an archive is one's own
     published = "20959b8e626244a1b502305a9e6e2031"
-    with pytest.raises(DataError, match=rf"Train.zip: its checksum is {known}, the published file's {published}: .*put"):
+    with pytest.raises(DataError, match=rf"Train.zip: its checksum is {known}, the published file's {published}: .*"):
         load("nmnist", root=place, cache=cache)
     monkeypatch.setitem(nmnist.MD5, "train.zip", known)
     assert len(load("nmnist", "all", root=place, cache=cache)) == 8
@@ -244,7 +244,7 @@ def test_a_download_of_another_file_is_named(
     monkeypatch.setitem(sys.modules, "tonic.datasets", fake)
     got = hashlib.md5(b"half of it").hexdigest()
     want = "69ca8762b2fe404d9b9bad1103e97832"
-    with pytest.raises(DataError, match=rf"failed \(test.zip: what came has the checksum {got}, the published .*{want}"):
+    with pytest.raises(DataError, match=rf"\(test.zip: what came has the checksum {got}, the published file {want}\)"):
         load("nmnist", cache=tmp_path)
     assert [path.name for path in tmp_path.rglob("*")] == ["nmnist"]
 

@@ -22,6 +22,7 @@ import spiking
 from spiking import Events
 from spiking.init import poisson
 from spiking.kernels import LIFState, set_backend
+from spiking.kernels.surrogate import arctan
 from spiking.neurons import ALIF, LI, LIF, NEURONS, AdLIF, BatchNorm, CubaLIF, Layer, SEAdLIF, detach
 from spiking.neurons.bounded import fold
 
@@ -349,6 +350,9 @@ def test_empty_batches(kind: type[Layer]) -> None:
         (lambda: LIF(3, 2, norm="layer"), "norm: expected None or 'batch', got 'layer'"),
         (lambda: LIF(3, 2, reset="hard"), "reset: expected one of subtract, zero, none, got 'hard'"),
         (lambda: LIF(3, 2, surrogate="relu"), "surrogate: expected one of"),
+        (lambda: LIF(3, 2, surrogate=["relu", 5.0]), "surrogate: expected one of .*, got 'relu'"),
+        (lambda: LIF(3, 2, surrogate=["arctan", 5.0, 1.0]), r"surrogate: arctan doesn't take the numbers \[5.0, 1.0\]"),
+        (lambda: LIF(3, 2, surrogate=["arctan", "steep"]), r"surrogate: arctan doesn't take the numbers \['steep'\]"),
         (lambda: LIF(3, 2, decay="euler"), "dt: decay='euler' needs the step"),
         (lambda: LIF(3, 2, decay="euler", dt=5.0, tau_mem=2.0), "tau_mem: decay='euler' needs at least one step"),
         (
@@ -362,6 +366,12 @@ def test_empty_batches(kind: type[Layer]) -> None:
 def test_bad_arguments(make: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_surrogates_by_name_and_numbers() -> None:
+    for made in (["arctan", 5.0], ("arctan", 5.0), arctan(5.0)):
+        assert LIF(3, 2, surrogate=made).surrogate == arctan(5.0)
+    assert LIF(3, 2, surrogate=["slayer"]).surrogate == LIF(3, 2, surrogate="slayer").surrogate
 
 
 def test_unknown_arguments() -> None:

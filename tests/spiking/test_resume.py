@@ -24,9 +24,11 @@ class Kill(pl.Callback):
 """
 
 
+@pytest.mark.parametrize("more", [[], ["--model.options.delays", "20", "--model.delays.anneal", "0.9"]])
 def test_four_epochs_are_two_killed_and_two_resumed(
-    small: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    more: list[str], small: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    small = [*small, *more]
     straight, broken = tmp_path / "straight", tmp_path / "broken"
     assert main([*small, "--out", str(straight)]) == 0
     (tmp_path / "killer.py").write_text(KILL)
@@ -49,6 +51,8 @@ def test_four_epochs_are_two_killed_and_two_resumed(
     for name, weight in one["state_dict"].items():
         assert torch.equal(weight, two["state_dict"][name]), name
     assert one["lr_schedulers"] == two["lr_schedulers"]
+    for picture in straight.glob("*.png"):
+        assert picture.read_bytes() == (broken / picture.name).read_bytes(), picture.name
 
 
 def test_a_finished_run_is_not_run_again(small: list[str], tmp_path: Path) -> None:
