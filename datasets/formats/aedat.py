@@ -86,7 +86,7 @@ def _text_header(data: bytes, name: str) -> int:
         raise DataError(f"{name}: not an AEDAT file, it begins with {data[:16]!r}")
     version = first.removeprefix(b"#!AER-DAT").decode(errors="replace")
     if version != "3.1":
-        raise DataError(f"{name}: AEDAT version {version}, expected 3.1")
+        raise DataError(f"{name}: AEDAT version {version}, expected 3.1, as the published files are")
     at = 0
     while data[at : at + 1] == b"#":
         end = data.find(b"\n", at) + 1 or len(data)

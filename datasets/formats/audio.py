@@ -10,6 +10,7 @@ import numpy as np
 from scipy.io import wavfile
 
 from spiking.datasets.errors import DataError
+from spiking.datasets.webpage import refuse_page
 
 Array = np.ndarray[Any, Any]
 
@@ -31,6 +32,7 @@ def read(content: bytes, name: str) -> tuple[Array, int]:
     Raises:
         DataError: if it can't be read, holds no sound, or is clipped, with what to do.
     """
+    refuse_page(content, name)
     wave, rate = (_flac if name.lower().endswith(".flac") else _wav)(content, name)
     if rate <= 0:
         raise DataError(f"{name}: says that it has {rate} samples a second; write the true rate into it")

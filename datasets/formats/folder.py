@@ -20,6 +20,7 @@ import h5py
 import numpy as np
 
 from spiking.datasets.errors import DataError
+from spiking.datasets.webpage import refuse_page
 
 Array = np.ndarray[Any, Any]
 
@@ -55,6 +56,8 @@ def read(path: Path, name: str, label: str) -> Recording:
         DataError: with the name, if the file can't be read, lacks a column, has no events, contains NaN, negative or
             fractional places, or times that are negative or run backwards, or belongs to another class.
     """
+    with path.open("rb") as file:
+        refuse_page(file.read(512), name)
     try:
         columns = _columns(path)
     except Exception as error:  # zipfile, numpy and h5py raise nearly anything on a damaged file

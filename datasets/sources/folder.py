@@ -45,7 +45,8 @@ def plan(root: Path | None, cache: Path, skip_corrupt: bool, progress: bool) -> 
     key = {"files": fingerprint(root, files), "skip_corrupt": skip_corrupt}
     # a text or compressed file holds at most some four times its size in events
     room = 4 * sum(path.stat().st_size for path in files) + (1 << 20)
-    return Plan(key, room, lambda: _build(items, size, skip_corrupt, progress))
+    missing = {split: f"put them into PATH/{split}/<class>" for split in ("train", "test")}
+    return Plan(key, room, lambda: _build(items, size, skip_corrupt, progress), missing)
 
 
 def _items(root: Path) -> list[Item]:

@@ -69,7 +69,8 @@ def plan(root: Path | None, cache: Path, skip_corrupt: bool, progress: bool) -> 
     scratch = cache / f".spoken-{digest}.parts"
     # the parts, their spool and the store lie there at once
     size = 3 * ROOM * sum(path.stat().st_size for path in found) + (1 << 20)
-    return Plan(key, size, lambda: _build(place, files, found, scratch, skip_corrupt, progress), scratch=scratch)
+    missing = {"train": "recordings of index 5 and above are these", "test": "recordings of index 0 to 4 are these"}
+    return Plan(key, size, lambda: _build(place, files, found, scratch, skip_corrupt, progress), missing, scratch)
 
 
 def _files(root: Path) -> list[Path]:

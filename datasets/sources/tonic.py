@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from spiking.datasets.errors import DataError
-from spiking.datasets.sources.download import reason, through_tonic
+from spiking.datasets.sources.download import check_no_page, reason, through_tonic
 from spiking.datasets.sources.folder import SEED, TEST
 from spiking.datasets.sources.gather import fingerprint, read_all
 from spiking.datasets.sources.plan import Plan
@@ -111,6 +111,8 @@ def _open(kind: type, options: Mapping[str, Any], root: Path) -> Opened:
     file, url = getattr(kind, "filename", None), getattr(kind, "url", None)
     wanted = f"{file} or what is in it" if isinstance(file, str) else "its files"
     advice = f"tonic looks for {wanted} in {place}" + (f"; get it from {url}" if isinstance(url, str) else "")
+    if isinstance(file, str) and (place / file).is_file():
+        check_no_page(place / file, advice)
     try:
         return _make(_offline(kind), options, root)
     except _Missing:

@@ -86,7 +86,7 @@ AT = len(HEADER)
     [
         (b"", "a: not an AEDAT file, it begins with b''"),
         (b"<html>", "a: a web page was saved in place of the file"),
-        (b"#!AER-DAT2.0\r\n" + bytes(80), "a: AEDAT version 2.0, expected 3.1"),
+        (b"#!AER-DAT2.0\r\n" + bytes(80), "a: AEDAT version 2.0, expected 3.1, as the published files are"),
         (b"#!AER-DAT4.0\r\n", "a: AEDAT version 4.0, expected 3.1"),
         (b"#!AER-DAT3.1\r\n#Format: RAW\r\n", "a: no #!END-HEADER before byte 28"),
         (b"#!AER-DAT3.1\r\n" + packet([]), "a: no #!END-HEADER before byte 14"),

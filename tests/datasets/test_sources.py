@@ -266,6 +266,14 @@ def test_folder_is_split_by_recording_and_class(tmp_path: Path) -> None:
     assert not set(train.metadata["name"]) & set(test.metadata["name"])
 
 
+@pytest.mark.parametrize("suffix", [".npz", ".h5", ".csv"])
+def test_a_web_page_among_one_s_own_files(suffix: str, tmp_path: Path) -> None:
+    root = own_files(tmp_path / "own")
+    (root / "cat" / f"page{suffix}").write_text("<!DOCTYPE html>\n<html><body>Sign in</body></html>")
+    with pytest.raises(DataError, match=rf"cat/page{suffix}: a web page was saved .* Delete it; get the file itself"):
+        load(f"folder:{root}", cache=tmp_path / "cache")
+
+
 def test_folder_divided_already(tmp_path: Path) -> None:
     root = own_files(tmp_path / "own", splits=("train", "test"))
     test = load(f"folder:{root}", "test", cache=tmp_path / "cache")
@@ -316,7 +324,7 @@ def test_folders_that_hold_nothing_to_read(tmp_path: Path) -> None:
 
 def test_a_split_without_recordings(tmp_path: Path) -> None:
     root = own_files(tmp_path / "own", splits=("train",))
-    with pytest.raises(DataError, match="has no recordings in 'test'"):
+    with pytest.raises(DataError, match="has no recordings in 'test', only in train; put them into PATH/test/<class>"):
         load(f"folder:{root}", "test", cache=tmp_path / "cache")
 
 

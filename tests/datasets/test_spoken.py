@@ -164,7 +164,7 @@ FAULTS = [
     (wav(np.array([0.1, np.nan, 0.2], np.float32)), "sample 1 is NaN or infinite; export it again"),
     (no_rate(wav(wave(0))), "says that it has 0 samples a second; write the true rate into it"),
     (b"", r"can't be read as .wav .*; get it again"),
-    (b"<html>not found</html>", r"can't be read as .wav .*; get it again"),
+    (b"<html>not found</html>", "a web page was saved in place of the file. Delete it; get the file itself"),
     (wav(wave(0))[:-500], r"was cut off, it says 2444 bytes and has 1944; get it again"),
 ]
 
@@ -179,6 +179,13 @@ def test_bad_sound_is_named_and_left_out_on_request(content: bytes, message: str
     with pytest.warns(UserWarning, match=r"left out 1 of 16 recordings: 7_b_5.wav"):
         store = load("spoken", "all", root=root, cache=tmp_path / "cache", skip_corrupt=True)
     assert "7_b_5.wav" not in store.metadata["name"] and len(store) == 15
+
+
+def test_a_split_without_recordings(tmp_path: Path) -> None:
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "7_b_5.wav").write_bytes(wav(wave(0)))
+    with pytest.raises(DataError, match="no recordings in 'test', only in train; recordings of index 0 to 4 are these"):
+        load("spoken", "test", root=tmp_path / "files", cache=tmp_path / "cache")
 
 
 def test_a_broken_flac_and_a_missing_library(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -183,7 +183,11 @@ def test_downloads_that_fail_say_where_the_file_goes(
     with pytest.raises(DataError, match=r"tonic's Named isn't here .*\(OSError: no network\); tonic looks for Stand"):
         load("tonic:Named", cache=tmp_path)
     (tmp_path / "tonic" / "Named").mkdir(parents=True)
-    (tmp_path / "tonic" / "Named" / "Stand.zip").touch()  # put there by hand
+    put = tmp_path / "tonic" / "Named" / "Stand.zip"
+    put.write_text("<html>Are you a person?</html>")
+    with pytest.raises(DataError, match=r"Named/Stand.zip: a web page was saved .*; tonic looks for Stand"):
+        load("tonic:Named", cache=tmp_path)
+    put.write_bytes(b"")  # put there by hand
     assert len(load("tonic:Named", "all", cache=tmp_path)) == 10
 
 
