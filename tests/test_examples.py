@@ -52,6 +52,16 @@ def fidelity(example: ModuleType, words: list[str], printed: Callable[[], str]) 
     assert "| place |" in (folder / "fidelity.md").read_text()
 
 
+def nir_exchange(example: ModuleType, words: list[str], printed: Callable[[], str]) -> None:
+    """Out to a file and back, and into Norse, without a spike that differs."""
+    pytest.importorskip("nir")
+    example.main()
+    said = printed()
+    assert re.match(r"(\d{3,}) spikes here, \1 after network.nir, 0 differ; readout differs by 0", said)
+    if importlib.util.find_spec("norse"):
+        assert re.search(r"\d{3,} spikes of the last hidden layer in Norse, 0 differ", said)
+
+
 def own_neuron(example: ModuleType, words: list[str], printed: Callable[[], str]) -> None:
     """Half the steps learn most of it."""
     assert example.main(steps=25) > 0.8
@@ -78,7 +88,7 @@ def train_digits(example: ModuleType, words: list[str], printed: Callable[[], st
     assert printed().startswith("epoch 1: loss")
 
 
-CHECKS = (camera, cochlea, delays, fidelity, own_neuron, own_recordings, spike_code, train_digits)
+CHECKS = (camera, cochlea, delays, fidelity, nir_exchange, own_neuron, own_recordings, spike_code, train_digits)
 SMALL = {check.__name__: check for check in CHECKS}
 
 

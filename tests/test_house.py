@@ -16,7 +16,10 @@ FLOORS = [
     ("spiking.events",),
     ("spiking.kernels",),
     ("spiking.datasets",),
-    ("spiking.coding", "spiking.neurons", "spiking.networks", "spiking.readout", "spiking.init", "spiking.plots"),
+    (
+        "spiking.coding", "spiking.neurons", "spiking.networks", "spiking.readout", "spiking.init", "spiking.plots",
+        "spiking.nir",
+    ),
     ("spiking.plasticity",),
     ("spiking.training",),
     ("spiking.llm",),
