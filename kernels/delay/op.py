@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from spiking.events import Events
+from spiking.kernels import finite
 from spiking.kernels.backend import resolve
 from spiking.kernels.delay import flat, reference
 from spiking.kernels.delay.window import window
@@ -34,6 +35,7 @@ def delay_linear(
     rounded: bool = False,
     lengths: Tensor | None = None,
     backend: str | None = None,
+    check_finite: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """The product of a batch of delayed spike trains with a weight matrix, at the cost of its events.
 
@@ -47,6 +49,7 @@ def delay_linear(
         rounded: take the nearest step, which leaves the delay without a gradient.
         lengths: (B,) valid steps; Events bring their own. What would arrive after them stays in the state.
         backend: "reference", "numba", "triton"; `None` follows `set_backend` and the device.
+        check_finite: look for NaN and infinity in input, output and gradients, too.
 
     Returns:
         y (T, B, out) in the dtype of `weight`, and the currents still under way after each sample's last valid step,
@@ -56,8 +59,19 @@ def delay_linear(
         ValueError: naming the argument that does not fit; a delay that is negative, not finite, above `max_delay`, or,
             without a state, longer than the recording is found before a kernel runs.
         TypeError: if x is neither Events nor a tensor.
+        FloatingPointError: with `check_finite`, naming the step, sample and neuron where a result is not finite.
     """
     T, B = _check_shapes(x, weight, delay, max_delay, state, lengths)
+    if check_finite:
+        finite.demand("x", x, *finite.INPUTS)
+        finite.demand("state", state, *finite.NEURONS)
+        x, weight = finite.watched("x", x, *finite.INPUTS), finite.watched("weight", weight, *finite.WEIGHTS)
+        y, state = delay_linear(
+            x, weight, finite.watched("delay", delay, *finite.WEIGHTS), max_delay, state, sigma=sigma,
+            rounded=rounded, lengths=lengths, backend=backend,
+        )
+        finite.demand("output", y, *finite.NEURONS, error=FloatingPointError)
+        return finite.watched("output", y, *finite.NEURONS), state
     if not (math.isfinite(sigma) and sigma >= 0):
         raise ValueError(f"sigma: expected a finite number of steps, 0 or more, got {sigma}")
     name = resolve(backend, weight.device)
@@ -109,6 +123,8 @@ def _check_shapes(
             raise ValueError("lengths: Events bring their own, got a second one")
         if lengths.shape != (B,):
             raise ValueError(f"lengths: expected ({B},), got {tuple(lengths.shape)}")
+        if lengths.is_floating_point() or lengths.is_complex() or lengths.dtype == torch.bool:
+            raise ValueError(f"lengths: expected integers, got {lengths.dtype}")
     for name, device in (("delay", delay.device), ("x", x.device)):
         if device != weight.device:
             raise ValueError(f"{name}: expected a tensor on {weight.device}, where weight lies, got {device}")

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from spiking.events import Events
+from spiking.kernels import finite
 from spiking.kernels.backend import resolve
 from spiking.kernels.event_linear import reference
 
@@ -22,20 +23,24 @@ from spiking.kernels.event_linear import reference
 DENSITY = 0.1
 
 
-def event_linear(x: Events | Tensor, weight: Tensor, backend: str | None = None) -> Tensor:
+def event_linear(
+    x: Events | Tensor, weight: Tensor, backend: str | None = None, *, check_finite: bool = False
+) -> Tensor:
     """The product of a batch of spike trains with a weight matrix, at the cost of its events.
 
     Arguments:
         x: Events (T, B, in), or a dense (T, B, in) whose zeros are skipped when they are most of it.
         weight: (in, out); row n is the fan-out of input n.
         backend: "reference", "numba", "triton"; `None` follows `set_backend` and the device.
+        check_finite: look for NaN and infinity in input, output and gradients; they wait for a GPU.
 
     Returns:
         (T, B, out) in the dtype of `weight`.
 
     Raises:
-        ValueError: if the shapes do not fit.
-        TypeError: if x is neither Events nor a tensor.
+        ValueError: naming the argument that does not fit, or, on a CPU, a weight that is not finite.
+        TypeError: naming the argument that is no tensor.
+        FloatingPointError: with `check_finite`, naming the step, sample and neuron where a result is not finite.
     """
     if not isinstance(x, (Tensor, Events)):
         raise TypeError(f"x: expected Events or a tensor, got {type(x).__name__}")
@@ -45,10 +50,20 @@ def event_linear(x: Events | Tensor, weight: Tensor, backend: str | None = None)
         raise ValueError(f"weight: expected (in={x.shape[2]}, out), got {tuple(weight.shape)}")
     if not weight.dtype.is_floating_point:
         raise ValueError(f"weight: expected floating numbers, got {weight.dtype}")
+    if x.device != weight.device:
+        raise ValueError(f"x: expected a tensor on {weight.device}, where weight lies, got {x.device}")
+    if check_finite:
+        finite.demand("x", x, *finite.INPUTS)
+        x, weight = finite.watched("x", x, *finite.INPUTS), finite.watched("weight", weight, *finite.WEIGHTS)
+        out: Tensor = finite.watched("output", event_linear(x, weight, backend), *finite.NEURONS)
+        finite.demand("output", out, *finite.NEURONS, error=FloatingPointError)
+        return out
     name = resolve(backend, weight.device)
     if isinstance(x, Tensor):
         x = x.to(weight.dtype)
     if name == "reference":
+        if not torch.compiler.is_compiling():
+            finite.weights(weight=weight)
         return reference.event_linear(x, weight)
     T, B, inputs = x.shape
     storage = weight.dtype
@@ -77,6 +92,7 @@ def _events(
     indptr: Tensor, index: Tensor, value: Tensor | None, weight: Tensor, rows: int, backend: str
 ) -> Tensor:
     """(rows, out) from events and a matrix."""
+    finite.weights(weight=weight)
     result: Tensor = _kernels(backend).forward(indptr, index, value, weight, rows)
     return result
 
@@ -107,6 +123,7 @@ def _(
 @torch.library.custom_op("spiking::dense_linear", mutates_args=())
 def _dense(x: Tensor, weight: Tensor, backend: str) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """x W for (rows, in), and for the backward pass the events of x, or x itself where it is too dense for them."""
+    finite.weights(weight=weight)
     if backend == "numba":
         from spiking.kernels.event_linear.cpu import compress
 

@@ -5,13 +5,22 @@ op.py gives the equations and the arguments; a backend's module does the work.
 
 from __future__ import annotations
 
+import math
+import sys
 from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from spiking.kernels.lif.rule import CHECKPOINT, saved_rows
+from spiking.kernels import finite
+from spiking.kernels.lif.rule import BIAS, CHECKPOINT, THETA, A, B, C, P, Q, R, saved_rows
+
+NAMES = {
+    A: "tau_mem", THETA: "threshold", C: "tau_syn", B: "adaptation.tau", P: "adaptation.membrane",
+    Q: "adaptation.spike", R: "adaptation.strength", BIAS: "bias",
+}
+LARGEST = sys.float_info.max
 
 
 def _kernels(backend: str, recurrent: Tensor | None) -> tuple[ModuleType, list[Tensor | None]]:
@@ -27,6 +36,33 @@ def _kernels(backend: str, recurrent: Tensor | None) -> tuple[ModuleType, list[T
     from spiking.kernels.lif import cpu
 
     return cpu, []
+
+
+def demand(
+    weight: Tensor | None, recurrent: Tensor | None, params: Tensor, lengths: Tensor | None, steps: int
+) -> None:
+    """What a CPU can look at before the loop, for almost nothing; in the op, so that compiled graphs look, too.
+
+    Raises:
+        ValueError: naming the argument that is not finite, no decay, or no number of steps.
+    """
+    finite.weights(weight=weight, recurrent=recurrent)
+    if params.device.type != "cpu":
+        return
+    if lengths is not None and lengths.numel() and not 0 <= int(lengths.min()) <= int(lengths.max()) <= steps:
+        raise ValueError(f"lengths: expected 0 to {steps} steps, got {lengths.tolist()}")
+    if not params.numel():
+        return
+    low, high = (x.tolist() for x in params.detach().aminmax(dim=1))
+    for row, name in NAMES.items():
+        if row in (A, C, B):
+            if not 0 <= low[row] <= high[row] <= 1:
+                raise ValueError(
+                    f"{name}: expected times above 0 ms, or with decay='euler' of a step or more, got some that leave "
+                    f"{low[row]:g} to {high[row]:g} after a step"
+                )
+        elif not (-LARGEST <= low[row] and high[row] <= (math.inf if row == THETA else LARGEST)):
+            finite.demand(name, params[row], "neuron")
 
 
 @torch.library.custom_op("spiking::lif", mutates_args=())
@@ -48,6 +84,7 @@ def lif(
     backend: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """spikes, membrane (empty unless `trace`), state, and for the backward pass bits and checkpoints."""
+    demand(weight, recurrent, params, lengths, steps)
     kernels, more = _kernels(backend, recurrent)
     result: tuple[Tensor, Tensor, Tensor, Tensor, Tensor] = kernels.forward(
         current, indptr, index, value, weight, *more, params, state, lengths, steps, flags, trace, save

@@ -35,7 +35,7 @@ from torch import Tensor
 from spiking.events import Events
 from spiking.kernels.backend import fall_back, resolve
 from spiking.kernels.event_linear.op import event_linear
-from spiking.kernels.lif import flat, reference
+from spiking.kernels.lif import flat, reference, watch
 from spiking.kernels.lif.rule import CONNECTED, STATES, Flags, Rule
 from spiking.kernels.surrogate import Surrogate
 from spiking.kernels.surrogate import resolve as resolve_surrogate
@@ -107,6 +107,7 @@ def lif(
     lengths: Tensor | None = None,
     trace: bool = False,
     backend: str | None = None,
+    check_finite: bool = False,
 ) -> tuple[Tensor, LIFState] | tuple[tuple[Tensor, Tensor], LIFState]:
     """Run a population of integrate-and-fire neurons over a batch of spike trains or currents.
 
@@ -125,18 +126,23 @@ def lif(
         lengths: (B,) valid steps; Events bring their own. Afterwards outputs are 0 and the state stands still.
         trace: return `(spikes, membrane)` for the output; membrane (T, B, N) is what the threshold saw, before reset.
         backend: "reference", "numba", "triton"; `None` follows `set_backend` and the device.
+        check_finite: look for NaN and infinity in input, membrane, state and gradients; costs the trace and a wait.
 
     Returns:
         spikes (T, B, N), 0 or 1 in the dtype of the currents, and the state after each sample's last valid step.
 
     Raises:
-        ValueError: naming the argument whose shape or value does not fit.
+        ValueError: naming the argument whose shape or value does not fit; on a CPU also weights or parameters that are
+            not finite, before the loop.
+        FloatingPointError: with `check_finite`, naming the step, sample and neuron where a result is not finite.
     """
     rule = rule or Rule()
     surrogate = resolve_surrogate(surrogate)
     T, B, N = _sizes(x, weight)
     step = _step(x, dt)
-    _check(N, recurrent, bias)
+    _check(x, N, weight, recurrent, bias)
+    if check_finite:
+        x, weight, recurrent = watch.given(x, state, weight, recurrent)
     like = x if isinstance(x, Tensor) else weight
     assert like is not None
     storage = like.dtype
@@ -163,6 +169,8 @@ def lif(
             current = event_linear(x, weight, backend=name)
     if chosen == "reference":
         assert current is not None
+        if not torch.compiler.is_compiling():
+            flat.demand(None, recurrent, params, valid, T)
         spikes, membrane, last = reference.lif(
             current.to(dtype), params, initial, flags, surrogate,
             None if recurrent is None else recurrent.to(dtype), valid,
@@ -180,10 +188,12 @@ def lif(
         inputs = [t for t in (current, matrix, fan_out, params, initial) if t is not None]
         save = torch.is_grad_enabled() and any(t.requires_grad for t in inputs)
         spikes, membrane, last, _, _ = flat.lif(
-            current, *events, matrix, fan_out, params, initial, valid, T, flags.as_list(), surrogate.numbers, trace,
-            save, chosen,
+            current, *events, matrix, fan_out, params, initial, valid, T, flags.as_list(), surrogate.numbers,
+            trace or check_finite, save, chosen,
         )
     after = LIFState(*last.unbind(0))
+    if check_finite:
+        spikes, membrane = watch.found(spikes, membrane, after)
     if trace:
         return (spikes.to(storage), membrane.to(storage)), after
     return spikes.to(storage), after
@@ -203,9 +213,11 @@ def parameters(
 ) -> tuple[Tensor, Flags]:
     """The (10, N) block of per-neuron parameters and the integers of the switches, as reference.py takes them."""
 
-    def row(value: Number) -> Tensor:
+    def row(value: Number, name: str = "") -> Tensor:
         """(N,); a number is made on the device, since a copy to a GPU would wait for all work before it."""
         if isinstance(value, Tensor):
+            if value.ndim > 1 or value.numel() not in (1, N):
+                raise ValueError(f"{name}: expected a number or ({N},), got {tuple(value.shape)}")
             return value.to(device, dtype).expand(N)
         return torch.full((), value, dtype=dtype, device=device).expand(N)
 
@@ -220,26 +232,24 @@ def parameters(
             raise ValueError(f"{name}: expected a number or ({N},), got {tuple(tau.shape)}")
         return row(torch.exp(-dt / tau) if rule.decay == "exp" else 1 - dt / tau)
 
-    if isinstance(threshold, Tensor) and threshold.numel() not in (1, N):
-        raise ValueError(f"threshold: expected a number or ({N},), got {tuple(threshold.shape)}")
     zero = row(0.0)
     a = decay("tau_mem", tau_mem)
     s = 1 - a if rule.input_scale == "decay" else row(1.0)
     c = zero if tau_syn is None else decay("tau_syn", tau_syn)
     b, p, q, r, kind, previous = zero, zero, zero, zero, 0, False
     if adaptation is not None:
-        b = decay("tau_adapt", adaptation.tau)
+        b = decay("adaptation.tau", adaptation.tau)
         gain = 1 - b if adaptation.scale == "decay" else row(1.0)
-        q = gain * row(adaptation.spike)
+        q = gain * row(adaptation.spike, "adaptation.spike")
         kind = 1 if adaptation.kind == "current" else 2
         previous = adaptation.source == "previous"
         if kind == 1:
-            p = gain * row(adaptation.membrane)
+            p = gain * row(adaptation.membrane, "adaptation.membrane")
         else:
-            r = row(adaptation.strength)
+            r = row(adaptation.strength, "adaptation.strength")
     flags = Flags.of(rule, tau_syn is not None, kind, previous, dt)
     rest = zero if bias is None else row(bias)
-    return torch.stack([a, s, row(threshold), c, row(1.0), b, p, q, r, rest]), flags
+    return torch.stack([a, s, row(threshold, "threshold"), c, row(1.0), b, p, q, r, rest]), flags
 
 
 def _step(x: Events | Tensor, dt: float | None) -> float:
@@ -269,7 +279,14 @@ def _sizes(x: Events | Tensor, weight: Tensor | None) -> tuple[int, int, int]:
     return T, B, weight.shape[1]
 
 
-def _check(N: int, recurrent: Tensor | None, bias: Tensor | None) -> None:
+def _check(
+    x: Events | Tensor, N: int, weight: Tensor | None, recurrent: Tensor | None, bias: Tensor | None
+) -> None:
+    for name, tensor in (("weight", weight), ("recurrent", recurrent)):
+        if tensor is not None and not tensor.dtype.is_floating_point:
+            raise ValueError(f"{name}: expected floating numbers, got {tensor.dtype}")
+        if tensor is not None and tensor.device != x.device:
+            raise ValueError(f"{name}: expected a tensor on {x.device}, where x lies, got {tensor.device}")
     if recurrent is not None and recurrent.shape != (N, N):
         raise ValueError(f"recurrent: expected ({N}, {N}), got {tuple(recurrent.shape)}")
     if bias is not None and bias.shape != (N,):
@@ -279,7 +296,11 @@ def _check(N: int, recurrent: Tensor | None, bias: Tensor | None) -> None:
 def _initial(state: LIFState | None, B: int, N: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     if state is None:
         return torch.zeros(STATES, B, N, dtype=dtype, device=device)
+    if len(state) != STATES:
+        raise ValueError(f"state: expected a LIFState of {STATES} tensors, got {len(state)}")
     for name, tensor in zip(LIFState._fields, state, strict=True):
+        if tensor.device != device:
+            raise ValueError(f"state.{name}: expected a tensor on {device}, where x lies, got {tensor.device}")
         if tensor.shape != (B, N):
             raise ValueError(f"state.{name}: expected ({B}, {N}), got {tuple(tensor.shape)}")
     return torch.stack([tensor.to(dtype) for tensor in state])
@@ -294,4 +315,7 @@ def _lengths(x: Events | Tensor, lengths: Tensor | None, T: int, B: int, device:
         return torch.full((B,), T, dtype=torch.int64, device=device)
     if lengths.shape != (B,):
         raise ValueError(f"lengths: expected ({B},), got {tuple(lengths.shape)}")
-    return lengths.to(device, torch.int64).clamp(0, T)
+    if lengths.is_floating_point() or lengths.is_complex() or lengths.dtype == torch.bool:
+        raise ValueError(f"lengths: expected integers, got {lengths.dtype}")
+    lengths = lengths.to(device, torch.int64)
+    return lengths if device.type == "cpu" else lengths.clamp(0, T)  # a look at a GPU's would wait for it

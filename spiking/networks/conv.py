@@ -206,7 +206,7 @@ class SpikingConvNet(Network):
             layers.append(neuron_class(neuron)(size, width, norm=norm, dt=dt, **options))
             links.append(HeldDropout(dropout))
             size = width
-        place = {name: options[name] for name in ("device", "dtype") if name in options}
+        place = {name: options[name] for name in ("check_finite", "device", "dtype") if name in options}
         super().__init__(layers, links, LI(size, classes, tau_mem=tau_out, dt=dt, **place), P * H * W, dt)
         self.sensor = (W, H, P)
 

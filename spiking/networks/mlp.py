@@ -59,7 +59,7 @@ class SpikingMLP(Network):
         if len(sizes) < 2:
             raise ValueError(f"sizes: expected (input, hidden..., classes), got {list(sizes)}")
         kind = neuron_class(neuron)
-        place = {name: options[name] for name in ("device", "dtype") if name in options}
+        place = {name: options[name] for name in ("check_finite", "device", "dtype") if name in options}
         hidden = list(pairwise(sizes[:-1]))
         links = [HeldDropout(dropout) for _ in hidden]
         layers: list[Layer | Delayed]

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from spiking.events import Events
 from spiking.init import fluctuation_driven_, poisson
 from spiking.kernels import LIFState
+from spiking.kernels.finite import inside
 from spiking.neurons import LI, NEURONS, Delayed, DelayedState, Layer
 
 State = LIFState | DelayedState
@@ -110,14 +111,16 @@ class Network(nn.Module):
         spikes: list[Tensor] = []
         after: list[State] = []
         for k, link in enumerate(self.links):
-            z, state = self.run(k, x, before[k], lengths, dt)
+            with inside(f"layers.{k}"):
+                z, state = self.run(k, x, before[k], lengths, dt)
             spikes.append(z)
             after.append(state)
             x = link(z)
         direct = isinstance(x, Events)
-        out, state = self.readout(
-            x, before[-1], lengths=None if direct else lengths, dt=None if direct else dt
-        )
+        with inside("readout"):
+            out, state = self.readout(
+                x, before[-1], lengths=None if direct else lengths, dt=None if direct else dt
+            )
         after.append(state)
         return ((out, spikes) if trace else out), tuple(after)
 

@@ -35,6 +35,7 @@ class Delay(nn.Module):
             a delay feels one step to each side only.
         rounded: in evaluation take the nearest step, as the paper does; otherwise interpolate.
         dt: step in ms; `None` takes that of the Events.
+        check_finite: look for NaN and infinity in every pass, as `spiking.kernels.delay_linear` does.
         device, dtype: of the parameters.
 
     Raises:
@@ -53,6 +54,7 @@ class Delay(nn.Module):
         sigma: float = 0.0,
         rounded: bool = True,
         dt: float | None = None,
+        check_finite: bool = False,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -70,6 +72,7 @@ class Delay(nn.Module):
             raise ValueError(f"dt: expected a step above 0 ms, got {dt}")
         self.in_features, self.out_features = in_features, out_features
         self.max_delay, self.kind, self.rounded, self.dt = float(max_delay), kind, rounded, dt
+        self.check_finite = check_finite
         shape = (in_features, out_features) if kind == "synaptic" else (in_features,)
         self.weight = nn.Parameter(torch.empty(in_features, out_features, device=device, dtype=dtype))
         self.raw_delay = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
@@ -125,6 +128,7 @@ class Delay(nn.Module):
         return delay_linear(
             x, self.weight, self.delay / step, last, state, sigma=float(self.sigma) / step if trains else 0.0,
             rounded=self.rounded and not trains, lengths=None if isinstance(x, Events) else lengths,
+            check_finite=self.check_finite,
         )
 
     def rest(self, samples: int, dt: float | None = None) -> Tensor:

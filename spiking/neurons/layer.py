@@ -43,6 +43,7 @@ class Options(TypedDict, total=False):
     inclusive: bool
     refractory: float
     refractory_mode: str
+    check_finite: bool
     device: torch.device | str | None
     dtype: torch.dtype | None
 
@@ -64,6 +65,7 @@ class Layer(nn.Module):
         surrogate: derivative of the spike, a name or a name with numbers, ("arctan", 5.0), see `kernels/surrogate`.
         input_scale, reset, reset_time, detach_reset, decay, current, inclusive, refractory, refractory_mode: as in
             `spiking.kernels.Rule`.
+        check_finite: look for NaN and infinity in every pass, as `spiking.kernels.lif` does.
         device, dtype: of the parameters.
 
     Raises:
@@ -86,6 +88,7 @@ class Layer(nn.Module):
         place: dict[str, Any] = {"device": given.pop("device", None), "dtype": given.pop("dtype", None)}
         self.in_features, self.out_features = in_features, out_features or in_features
         self.dt = given.pop("dt", None)
+        self.check_finite = given.pop("check_finite", False)
         self.learn = _names(given.pop("learn", ()))
         ranges = dict(given.pop("ranges", None) or {})
         self.surrogate = resolve(given.pop("surrogate", "fast_sigmoid"))
@@ -178,7 +181,7 @@ class Layer(nn.Module):
             if isinstance(x, Events):
                 raise ValueError(f"x: {type(self).__name__} without out_features takes currents (T, B, N), got Events")
         else:
-            x = event_linear(x, self.weight)
+            x = event_linear(x, self.weight, check_finite=self.check_finite)
         return x if self.norm is None else self.norm(x, lengths)
 
     def fire(
@@ -204,7 +207,7 @@ class Layer(nn.Module):
             output, after = lif(
                 x, state, weight=weight, recurrent=self.recurrent, bias=self.bias, rule=self.rule,
                 surrogate=self.surrogate, dt=dt, lengths=None if isinstance(x, Events) else lengths, trace=trace,
-                **self.neuron(),
+                check_finite=self.check_finite, **self.neuron(),
             )
         if events:
             assert dt is not None
