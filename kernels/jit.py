@@ -5,7 +5,8 @@ Numba's: those abort in a forked process or when two Python threads enter at onc
 and compile several times as long.
 
 Numba keys cached code by the file a kernel stands in, and would run old code after a change to a helper in another
-file. So the cache is a folder named after the content of all files with kernels, those of `datasets/` included.
+file. So the cache is a folder named after the content of all files with kernels, those of `datasets/` included, and
+after NUMBA_BOUNDSCHECK, which Numba's own key leaves out.
 """
 
 from __future__ import annotations
@@ -104,7 +105,7 @@ def _compiled(compiler: Callable[..., Any]) -> Any:
 
 @cache
 def _version() -> str:
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(b"checks bounds" if getattr(numba.config, "BOUNDSCHECK", None) else b"")
     kernels = Path(__file__).parent
     for path in sorted([*kernels.glob("**/*.py"), *kernels.with_name("datasets").glob("**/*.py")]):
         content = path.read_bytes()

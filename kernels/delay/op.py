@@ -19,6 +19,7 @@ from torch import Tensor
 
 from spiking.events import Events
 from spiking.kernels import finite
+from spiking.kernels.arguments import floating, whole
 from spiking.kernels.backend import resolve
 from spiking.kernels.delay import flat, reference
 from spiking.kernels.delay.window import window
@@ -106,14 +107,14 @@ def _check_shapes(
     if len(x.shape) != 3:
         raise ValueError(f"x: expected (T, B, in), got {tuple(x.shape)}")
     T, B, inputs = x.shape
+    for name, tensor in (("weight", weight), ("delay", delay), ("state", state)):
+        if tensor is not None:
+            floating(name, tensor, x.device)
     if weight.ndim != 2 or weight.shape[0] != inputs:
         raise ValueError(f"weight: expected (in={inputs}, out), got {tuple(weight.shape)}")
     out = weight.shape[1]
     if delay.shape not in ((inputs, out), (inputs,)):
         raise ValueError(f"delay: expected ({inputs}, {out}) or ({inputs},), got {tuple(delay.shape)}")
-    for name, tensor in (("weight", weight), ("delay", delay)):
-        if not tensor.dtype.is_floating_point:
-            raise ValueError(f"{name}: expected floating numbers, got {tensor.dtype}")
     if isinstance(max_delay, bool) or not isinstance(max_delay, int) or max_delay < 0:
         raise ValueError(f"max_delay: expected a whole number of steps, 0 or more, got {max_delay!r}")
     if state is not None and state.shape != (max_delay, B, out):
@@ -121,11 +122,5 @@ def _check_shapes(
     if lengths is not None:
         if isinstance(x, Events):
             raise ValueError("lengths: Events bring their own, got a second one")
-        if lengths.shape != (B,):
-            raise ValueError(f"lengths: expected ({B},), got {tuple(lengths.shape)}")
-        if lengths.is_floating_point() or lengths.is_complex() or lengths.dtype == torch.bool:
-            raise ValueError(f"lengths: expected integers, got {lengths.dtype}")
-    for name, device in (("delay", delay.device), ("x", x.device)):
-        if device != weight.device:
-            raise ValueError(f"{name}: expected a tensor on {weight.device}, where weight lies, got {device}")
+        whole("lengths", lengths, B)
     return T, B

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from spiking.events import Events
 from spiking.kernels import finite
+from spiking.kernels.arguments import floating
 from spiking.kernels.backend import resolve
 from spiking.kernels.event_linear import reference
 
@@ -46,12 +47,9 @@ def event_linear(
         raise TypeError(f"x: expected Events or a tensor, got {type(x).__name__}")
     if len(x.shape) != 3:
         raise ValueError(f"x: expected (T, B, in), got {tuple(x.shape)}")
+    floating("weight", weight, x.device)
     if weight.ndim != 2 or weight.shape[0] != x.shape[2]:
         raise ValueError(f"weight: expected (in={x.shape[2]}, out), got {tuple(weight.shape)}")
-    if not weight.dtype.is_floating_point:
-        raise ValueError(f"weight: expected floating numbers, got {weight.dtype}")
-    if x.device != weight.device:
-        raise ValueError(f"x: expected a tensor on {weight.device}, where weight lies, got {x.device}")
     if check_finite:
         finite.demand("x", x, *finite.INPUTS)
         x, weight = finite.watched("x", x, *finite.INPUTS), finite.watched("weight", weight, *finite.WEIGHTS)

@@ -349,7 +349,8 @@ def backward(
     )  # fmt: skip
     grad_input = grad_current
     if weight is not None:
-        grad_input = _sum(grad_weight.transpose(0, 1)).transpose(0, 1).reshape(inputs, -1)[:, :N].contiguous()
+        summed = _sum(grad_weight.transpose(0, 1)).transpose(0, 1)
+        grad_input = summed.reshape(inputs, summed.shape[1] * own)[:, :N].contiguous()
     return grad_input, _sum(grad_params).to(params.dtype), grad_state
 
 

@@ -364,7 +364,7 @@ def backward(
     grad_state = params.new_empty(state.shape)
     matrix = recurrent.detach().to(params.dtype)
     panels = torch.nn.functional.pad(matrix.t(), (0, -N % BLOCK, 0, -N % LINE))
-    panels = panels.view(panels.shape[0], -1, BLOCK).transpose(0, 1).contiguous()
+    panels = panels.view(panels.shape[0], panels.shape[1] // BLOCK, BLOCK).transpose(0, 1).contiguous()
     real, traced = from_dtype(given[0].dtype), grad_membrane is not None
     step, back = advance(Flags(*flags), True, False, real), retreat(Flags(*flags), learn, traced, real)
     spread(

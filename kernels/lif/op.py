@@ -33,6 +33,7 @@ import torch
 from torch import Tensor
 
 from spiking.events import Events
+from spiking.kernels.arguments import floating, number, whole
 from spiking.kernels.backend import fall_back, resolve
 from spiking.kernels.event_linear.op import event_linear
 from spiking.kernels.lif import flat, reference, watch
@@ -140,7 +141,7 @@ def lif(
     surrogate = resolve_surrogate(surrogate)
     T, B, N = _sizes(x, weight)
     step = _step(x, dt)
-    _check(x, N, weight, recurrent, bias)
+    _check(x, N, recurrent, bias)
     if check_finite:
         x, weight, recurrent = watch.given(x, state, weight, recurrent)
     like = x if isinstance(x, Tensor) else weight
@@ -215,21 +216,19 @@ def parameters(
 
     def row(value: Number, name: str = "") -> Tensor:
         """(N,); a number is made on the device, since a copy to a GPU would wait for all work before it."""
+        number(name, value, N, device)
         if isinstance(value, Tensor):
-            if value.ndim > 1 or value.numel() not in (1, N):
-                raise ValueError(f"{name}: expected a number or ({N},), got {tuple(value.shape)}")
             return value.to(device, dtype).expand(N)
         return torch.full((), value, dtype=dtype, device=device).expand(N)
 
     def decay(name: str, tau: Number) -> Tensor:
+        number(name, tau, N, device)
         if not isinstance(tau, Tensor):
             if not (math.isfinite(tau) and tau > 0):
                 raise ValueError(f"{name}: expected a time constant above 0 ms, got {tau}")
             if rule.decay == "euler" and tau < dt:
                 raise ValueError(f"{name}: decay='euler' needs at least one step of {dt} ms, got {tau} ms")
             return row(math.exp(-dt / tau) if rule.decay == "exp" else 1 - dt / tau)
-        if tau.ndim > 1 or (tau.ndim == 1 and tau.shape[0] not in (1, N)):
-            raise ValueError(f"{name}: expected a number or ({N},), got {tuple(tau.shape)}")
         return row(torch.exp(-dt / tau) if rule.decay == "exp" else 1 - dt / tau)
 
     zero = row(0.0)
@@ -248,7 +247,7 @@ def parameters(
         else:
             r = row(adaptation.strength, "adaptation.strength")
     flags = Flags.of(rule, tau_syn is not None, kind, previous, dt)
-    rest = zero if bias is None else row(bias)
+    rest = zero if bias is None else row(bias, "bias")
     return torch.stack([a, s, row(threshold, "threshold"), c, row(1.0), b, p, q, r, rest]), flags
 
 
@@ -273,20 +272,19 @@ def _sizes(x: Events | Tensor, weight: Tensor | None) -> tuple[int, int, int]:
     if weight is None:
         if isinstance(x, Events):
             raise ValueError("weight: events need input weights (in, N), got None")
+        if channels == 0:
+            raise ValueError(f"x: expected at least one neuron, got {tuple(x.shape)}")
         return T, B, channels
-    if weight.ndim != 2 or weight.shape[0] != channels:
+    floating("weight", weight, x.device)
+    if weight.ndim != 2 or weight.shape[0] != channels or weight.shape[1] == 0:
         raise ValueError(f"weight: expected (in={channels}, N), got {tuple(weight.shape)}")
     return T, B, weight.shape[1]
 
 
-def _check(
-    x: Events | Tensor, N: int, weight: Tensor | None, recurrent: Tensor | None, bias: Tensor | None
-) -> None:
-    for name, tensor in (("weight", weight), ("recurrent", recurrent)):
-        if tensor is not None and not tensor.dtype.is_floating_point:
-            raise ValueError(f"{name}: expected floating numbers, got {tensor.dtype}")
-        if tensor is not None and tensor.device != x.device:
-            raise ValueError(f"{name}: expected a tensor on {x.device}, where x lies, got {tensor.device}")
+def _check(x: Events | Tensor, N: int, recurrent: Tensor | None, bias: Tensor | None) -> None:
+    for name, tensor in (("recurrent", recurrent), ("bias", bias)):
+        if tensor is not None:
+            floating(name, tensor, x.device, movable=tensor is bias)
     if recurrent is not None and recurrent.shape != (N, N):
         raise ValueError(f"recurrent: expected ({N}, {N}), got {tuple(recurrent.shape)}")
     if bias is not None and bias.shape != (N,):
@@ -299,8 +297,7 @@ def _initial(state: LIFState | None, B: int, N: int, dtype: torch.dtype, device:
     if len(state) != STATES:
         raise ValueError(f"state: expected a LIFState of {STATES} tensors, got {len(state)}")
     for name, tensor in zip(LIFState._fields, state, strict=True):
-        if tensor.device != device:
-            raise ValueError(f"state.{name}: expected a tensor on {device}, where x lies, got {tensor.device}")
+        floating(f"state.{name}", tensor, device)
         if tensor.shape != (B, N):
             raise ValueError(f"state.{name}: expected ({B}, {N}), got {tuple(tensor.shape)}")
     return torch.stack([tensor.to(dtype) for tensor in state])
@@ -313,9 +310,6 @@ def _lengths(x: Events | Tensor, lengths: Tensor | None, T: int, B: int, device:
         return x.lengths
     if lengths is None:
         return torch.full((B,), T, dtype=torch.int64, device=device)
-    if lengths.shape != (B,):
-        raise ValueError(f"lengths: expected ({B},), got {tuple(lengths.shape)}")
-    if lengths.is_floating_point() or lengths.is_complex() or lengths.dtype == torch.bool:
-        raise ValueError(f"lengths: expected integers, got {lengths.dtype}")
+    whole("lengths", lengths, B)
     lengths = lengths.to(device, torch.int64)
     return lengths if device.type == "cpu" else lengths.clamp(0, T)  # a look at a GPU's would wait for it
