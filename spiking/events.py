@@ -54,18 +54,18 @@ class Events:
         if check:
             _check_types(indptr, index, shape, dt, value, lengths, sensor)
         T, B, N = (int(n) for n in shape)
-        self.indptr = indptr.to(torch.int64)
+        self.indptr = indptr.to(torch.int64).contiguous()  # all arrays: kernels on GPUs see no strides
         self.index = index if index.dtype == torch.int32 else index.to(torch.int64)
-        self.value = value
+        self.value = None if value is None else value.contiguous()
         self.shape = (T, B, N)
         self.dt = float(dt)
         self.lengths = (
             torch.full((B,), T, dtype=torch.int64, device=indptr.device) if lengths is None else lengths.to(torch.int64)
-        )
+        ).contiguous()
         self.sensor = None if sensor is None else (int(sensor[0]), int(sensor[1]), int(sensor[2]))
         if check:
             self._check()
-        self.index = self.index.to(torch.int32)  # after the check, which sees what would not fit
+        self.index = self.index.to(torch.int32).contiguous()  # after the check, which sees what would not fit
 
     def _check(self) -> None:
         T, B, N = self.shape

@@ -104,6 +104,8 @@ def _check_shapes(
 ) -> tuple[int, int]:
     if not isinstance(x, (Tensor, Events)):
         raise TypeError(f"x: expected Events or a tensor, got {type(x).__name__}")
+    if isinstance(x, Tensor) and x.is_complex():
+        raise ValueError(f"x: expected real numbers, got {x.dtype}")
     if len(x.shape) != 3:
         raise ValueError(f"x: expected (T, B, in), got {tuple(x.shape)}")
     T, B, inputs = x.shape

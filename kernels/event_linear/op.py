@@ -45,6 +45,8 @@ def event_linear(
     """
     if not isinstance(x, (Tensor, Events)):
         raise TypeError(f"x: expected Events or a tensor, got {type(x).__name__}")
+    if isinstance(x, Tensor) and x.is_complex():
+        raise ValueError(f"x: expected real numbers, got {x.dtype}")
     if len(x.shape) != 3:
         raise ValueError(f"x: expected (T, B, in), got {tuple(x.shape)}")
     floating("weight", weight, x.device)
