@@ -43,10 +43,10 @@ def whole(name: str, x: Any, size: int) -> None:
         TypeError, ValueError: naming the argument.
     """
     _tensor(name, x)
-    if x.is_floating_point() or x.is_complex() or x.dtype == torch.bool:
-        raise ValueError(f"{name}: expected integers, got {x.dtype}")
     if x.shape != (size,):
         raise ValueError(f"{name}: expected ({size},), got {tuple(x.shape)}")
+    if x.is_floating_point() or x.is_complex() or x.dtype == torch.bool:
+        raise ValueError(f"{name}: expected integers, got {x.dtype}")
 
 
 def _tensor(name: str, x: Any) -> None:
