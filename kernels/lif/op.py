@@ -16,7 +16,8 @@ LIF and current-based LIF have no w. ALIF (Bellec et al. 2018, eqs. 1-3; Yin et 
 adLIF (Bittar & Garner 2022) has r = 0 and q standing for b + a theta, because its w reads u before the reset. SE-adLIF
 and EF-adLIF are those of Baronig et al. 2024, eqs. 5-8.
 
-The event path gathers the rows of W inside the loop over time, so that currents are never stored. For the backward
+With sparse synapses W or V (`SparseWeight`) a spike touches only the targets that it has; the currents of sparse W, or
+of any W beside a sparse V, are stored. The event path of a dense W gathers its rows inside the loop over time, so that currents are never stored. For the backward
 pass a backend keeps the state every CHECKPOINT steps and spikes as bits, and computes the steps between again; the CPU
 computes the spikes between again, too, from the same additions in the same order, and keeps their bits there only.
 With recurrent weights V only neurons that spiked touch their rows of it, in z' V and in its gradient; the adjoint of z'
@@ -35,8 +36,9 @@ from torch import Tensor
 from spiking.events import Events
 from spiking.kernels.backend import fall_back, resolve
 from spiking.kernels.event_linear.op import event_linear
-from spiking.kernels.lif import flat, reference
+from spiking.kernels.lif import flat, flat_sparse, reference
 from spiking.kernels.lif.rule import CONNECTED, STATES, Flags, Rule
+from spiking.kernels.sparse_linear import SparseWeight
 from spiking.kernels.surrogate import Surrogate
 from spiking.kernels.surrogate import resolve as resolve_surrogate
 from spiking.kernels.surrogate.reference import Spike
@@ -94,8 +96,8 @@ def lif(
     x: Events | Tensor,
     state: LIFState | None = None,
     *,
-    weight: Tensor | None = None,
-    recurrent: Tensor | None = None,
+    weight: Tensor | SparseWeight | None = None,
+    recurrent: Tensor | SparseWeight | None = None,
     bias: Tensor | None = None,
     tau_mem: Number = 20.0,
     threshold: Number = 1.0,
@@ -113,8 +115,8 @@ def lif(
     Arguments:
         x: Events (T, B, in), or a dense tensor (T, B, in); without `weight`, currents (T, B, N).
         state: where to go on from; `None` is rest.
-        weight: (in, N); row n is the fan-out of input n.
-        recurrent: (N, N); row n is the fan-out of neuron n, felt one step later.
+        weight: (in, N), dense or sparse; row n is the fan-out of input n.
+        recurrent: (N, N), dense or sparse; row n is the fan-out of neuron n, felt one step later.
         bias: (N,) constant current.
         tau_mem, tau_syn: time constants in ms, a number or (N,); without `tau_syn` the current has no memory.
         threshold: a number or (N,).
@@ -149,12 +151,15 @@ def lif(
 
     name = resolve(backend, like.device)
     chosen = name
-    if name == "triton" and recurrent is not None and N > CONNECTED:
+    if name == "triton" and isinstance(recurrent, SparseWeight):
+        chosen = fall_back("lif", "sparse recurrent weights have no kernel on a GPU yet, and become dense")
+    elif name == "triton" and recurrent is not None and N > CONNECTED:
         chosen = fall_back("lif", f"the kernel of recurrent weights holds {CONNECTED} neurons, not {N}")
     elif name != "reference" and not isinstance(surrogate, Surrogate):
         chosen = fall_back("lif", "a surrogate given as a function needs autograd")
 
-    fused = isinstance(x, Events) and weight is not None and chosen != "reference"
+    sparse = isinstance(weight, SparseWeight) or isinstance(recurrent, SparseWeight)
+    fused = isinstance(x, Events) and weight is not None and chosen != "reference" and not sparse
     current: Tensor | None = None
     if not fused:
         current = x if isinstance(x, Tensor) and weight is None else None
@@ -163,9 +168,19 @@ def lif(
             current = event_linear(x, weight, backend=name)
     if chosen == "reference":
         assert current is not None
+        if isinstance(recurrent, SparseWeight):
+            recurrent = recurrent.to_dense()
         spikes, membrane, last = reference.lif(
             current.to(dtype), params, initial, flags, surrogate,
             None if recurrent is None else recurrent.to(dtype), valid,
+        )
+    elif isinstance(recurrent, SparseWeight):
+        assert isinstance(surrogate, Surrogate) and current is not None
+        inputs = [current, params, initial, recurrent.values]
+        save = torch.is_grad_enabled() and any(t.requires_grad for t in inputs)
+        spikes, membrane, last, _, _ = flat_sparse.lif_sparse(
+            current.to(dtype), recurrent.indptr, recurrent.index, recurrent.values.to(dtype), params, initial, valid,
+            flags.as_list(), surrogate.numbers, trace, save,
         )
     else:
         assert isinstance(surrogate, Surrogate)
@@ -174,7 +189,7 @@ def lif(
         events = (x.indptr, x.index, x.value) if isinstance(x, Events) and fused else (None, None, None)
         matrix = None
         if fused:
-            assert weight is not None
+            assert isinstance(weight, Tensor)
             matrix = weight.to(dtype) if chosen == "numba" else weight
         fan_out = recurrent.to(dtype) if recurrent is not None and chosen == "numba" else recurrent
         inputs = [t for t in (current, matrix, fan_out, params, initial) if t is not None]
@@ -254,7 +269,7 @@ def _step(x: Events | Tensor, dt: float | None) -> float:
     return float(dt)
 
 
-def _sizes(x: Events | Tensor, weight: Tensor | None) -> tuple[int, int, int]:
+def _sizes(x: Events | Tensor, weight: Tensor | SparseWeight | None) -> tuple[int, int, int]:
     if not isinstance(x, (Tensor, Events)):
         raise TypeError(f"x: expected Events or a tensor, got {type(x).__name__}")
     if isinstance(x, Tensor) and (x.ndim != 3 or not x.dtype.is_floating_point):
@@ -269,7 +284,7 @@ def _sizes(x: Events | Tensor, weight: Tensor | None) -> tuple[int, int, int]:
     return T, B, weight.shape[1]
 
 
-def _check(N: int, recurrent: Tensor | None, bias: Tensor | None) -> None:
+def _check(N: int, recurrent: Tensor | SparseWeight | None, bias: Tensor | None) -> None:
     if recurrent is not None and recurrent.shape != (N, N):
         raise ValueError(f"recurrent: expected ({N}, {N}), got {tuple(recurrent.shape)}")
     if bias is not None and bias.shape != (N,):

@@ -26,7 +26,7 @@ LANES = 16  # rows that the gradient of a dense input takes together
 def deliver(out, place, index, values, first, last, strength):
     """out[place + index] += strength * values over the synapses from first to last."""
     o = np.uint64(place)
-    for e in range(first, last):
+    for e in range(np.uint64(first), np.uint64(last)):
         out[o + np.uint64(index[e])] += strength * values[e]
 
 
@@ -34,8 +34,8 @@ def deliver(out, place, index, values, first, last, strength):
 def receive(grad, place, index, out, to, first, last, strength):
     """out[to + synapse] += strength * grad[place + index] over the synapses from first to last."""
     o, q = np.uint64(place), np.uint64(to)
-    for e in range(first, last):
-        out[q + np.uint64(e)] += strength * grad[o + np.uint64(index[e])]
+    for e in range(np.uint64(first), np.uint64(last)):
+        out[q + e] += strength * grad[o + np.uint64(index[e])]
 
 
 @partial(jit, inline="always")
@@ -89,7 +89,7 @@ def _add_up(total, tile, index, values, first, last):
     """total[lane] = the sum of values * tile[index, lane] over the synapses from first to last."""
     for j in range(LANES):
         total[j] = 0
-    for e in range(first, last):
+    for e in range(np.uint64(first), np.uint64(last)):
         q, w = np.uint64(index[e]) * np.uint64(LANES), values[e]
         for j in range(np.uint64(LANES)):
             total[j] += w * tile[q + j]
