@@ -153,7 +153,7 @@ def spread(task: Callable[..., Any], tasks: int, *arguments: Any) -> None:
 def together(task: Callable[..., Any], *arguments: Any) -> None:
     """Call `task(k, n, barrier, *arguments)` for k from 0 to n - 1 at once, on n threads that can wait for each other.
 
-    In compiled code `wait(barrier)` lets no thread on before all have come, if n is above 1; all must call it equally
+    In compiled code `meet(barrier)` lets no thread on before all have come, if n is above 1; all must call it equally
     often. For loops over time whose steps are too short for a `spread` of their own.
     """
     parallel, threads = _openmp(), torch.get_num_threads()
@@ -174,7 +174,7 @@ def together(task: Callable[..., Any], *arguments: Any) -> None:
         raise errors[0]
 
 
-def _wait(context: Any, barrier: Any) -> Any:
+def _meet(context: Any, barrier: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         function = ir.FunctionType(ir.VoidType(), [])
         builder.call(builder.inttoptr(arguments[0], function.as_pointer()), [])
@@ -183,7 +183,7 @@ def _wait(context: Any, barrier: Any) -> Any:
     return types.void(types.intp), generate
 
 
-wait: Any = intrinsic(_wait)  # wait(barrier): see `together`
+meet: Any = intrinsic(_meet)  # meet(barrier): see `together`
 
 _PROCESS = os.getpid()
 _GOMP = Path(torch.__file__).parent / "lib" / "libgomp.so.1"

@@ -9,23 +9,21 @@ the second by `sparse_linear` over all steps at once, since d is the gradient of
 From bits and currents a task also has the input of a segment of CHECKPOINT steps at once, and walks through it again.
 
 Work is cut in one of two ways, by the sizes alone. Of many samples each task takes a share, with all neurons. Of few
-samples with many neurons each thread takes some blocks of neurons, and all wait for each other after each step. A neuron
-receives spikes in the order of their senders in both, so any number of threads gives the same bits.
+samples with many neurons each thread takes some blocks of neurons, and all wait for each other after each step. A
+neuron receives spikes in the order of their senders in both, so any number of threads gives the same bits.
 """
 
 from __future__ import annotations
-
-from functools import partial
 
 import numpy as np
 import torch
 from numba import from_dtype
 from torch import Tensor
 
-from spiking.kernels.event_linear.cpu import compress
-from spiking.kernels.jit import LINE, jit, pointer, prefetch_read, prefetch_write, room, spread, together, wait
+from spiking.kernels.jit import LINE, jit, meet, pointer, prefetch_read, prefetch_write, room, spread, together
 from spiking.kernels.lif.cpu import _flat, _sum, clear, kept
-from spiking.kernels.lif.cpu_push import aligned
+from spiking.kernels.lif.cpu_fan import FEW, GROUP, TASKS, feel, feel_first, gradient, push, push_all, take
+from spiking.kernels.lif.cpu_push import aligned, tally
 from spiking.kernels.lif.cpu_step import (
     ADJOINT,
     BLOCK,
@@ -42,13 +40,9 @@ from spiking.kernels.lif.cpu_step import (
     unpack,
 )
 from spiking.kernels.lif.rule import BIAS, CHECKPOINT, REFRACTORY, ROWS, STATES, Flags, Z, saved_rows
-from spiking.kernels.sparse_linear import cpu as synapses
-from spiking.kernels.sparse_linear.cpu import bisect, deliver
 from spiking.kernels.surrogate.cpu import derivative
 
-TASKS = 8
 TEAM = 2048  # neurons from which on fewer than TASKS samples are cut by neurons
-GROUP = 16  # samples that go through time together
 ROOM = 1 << 25  # bytes of a group's segment
 
 
@@ -70,45 +64,6 @@ def neurons_of(params, N, b0, b1):
         for row in range(ROWS):
             copy(params, row * N + b * BLOCK, min(BLOCK, N - b * BLOCK), neurons, (b - b0) * NEURON + row * BLOCK)
     return neurons
-
-
-@jit
-def feel(x, place, bits, byte, width, indptr, index, values, lo, hi, whole):
-    """x[place + target] += the fan-out of each neuron whose bit is set, to the targets from lo to hi."""
-    o = np.uint64(place)
-    for k in range(width):
-        word = bits[byte + k]
-        if word:
-            for j in range(8):
-                if (word >> j) & 1:
-                    first, last = indptr[8 * k + j], indptr[8 * k + j + 1]
-                    if not whole:
-                        first = bisect(index, first, last, lo)
-                        last = bisect(index, first, last, hi)
-                    for e in range(np.uint64(first), np.uint64(last)):
-                        x[o + np.uint64(index[e])] += values[e]
-
-
-@jit
-def feel_first(x, place, state, there, N, indptr, index, values, lo, hi):
-    """The same for the state's spikes before the first step, which may be any numbers."""
-    for n in range(N):
-        z = state[there + n]
-        if z != 0:
-            first = bisect(index, indptr[n], indptr[n + 1], lo)
-            deliver(x, place, index, values, first, bisect(index, first, indptr[n + 1], hi), z)
-
-
-@partial(jit, reassociate=True)
-def push(pushed, slope, place, n, lo, indptr, index, values, d, there):
-    """pushed[j] += the sum over the fan-out of neuron lo + j of V d, where its slope is not 0."""
-    o, q = np.uint64(there), np.uint64(place)
-    for j in range(n):
-        if slope[q + np.uint64(j)] != 0:
-            total = d.dtype.type(0)
-            for e in range(np.uint64(indptr[lo + j]), np.uint64(indptr[lo + j + 1])):
-                total += values[e] * d[o + np.uint64(index[e])]
-            pushed[j] += total
 
 
 @jit
@@ -167,7 +122,7 @@ def forward_task(
                     if membrane.size:
                         clear(membrane, there * N + lo, hi - lo)
             if barrier:
-                wait(barrier)
+                meet(barrier)
         for g in range(count):
             for b in range(b0, b1):
                 n, at = min(BLOCK, N - b * BLOCK), (g * own + b - b0) * STEP
@@ -186,7 +141,8 @@ def backward_task(
     lo, hi, own, width, share = b0 * BLOCK, min(N, b1 * BLOCK), b1 - b0, (N + 7) // 8, 0 if teamed else k
     neurons, whole, rows = neurons_of(params, N, b0, b1), hi - lo == N, 0
     total, pushed, none = np.zeros((ROWS, max(hi - lo, 0))), aligned(BLOCK, params.dtype), aligned(BLOCK, params.dtype)
-    every = np.ones(BLOCK, params.dtype)
+    every, lanes = np.ones(BLOCK, params.dtype), 0 if teamed else N * GROUP
+    tile, felt = aligned(lanes, params.dtype), aligned(lanes, params.dtype)
     tape = aligned(group * own * (CHECKPOINT + 1) * STEP, params.dtype)
     adjoints = aligned(group * own * REFRACTORY * BLOCK, params.dtype)
     for row in range(STATES):
@@ -237,6 +193,15 @@ def backward_task(
                         derivative(kind, numbers, tape, at + GAP * BLOCK, n)
                         at += STEP
             for t in range(start + steps - 1, start - 1, -1):
+                near = 0
+                for g in range(0 if teamed else count):
+                    for b in range(b0, b1 if t + 1 < lengths[first + g] else b0):
+                        at = ((g * own + b - b0) * (CHECKPOINT + 1) + t - start) * STEP
+                        near += tally(tape, at + GAP * BLOCK, min(BLOCK, N - b * BLOCK))
+                many = near > FEW * N * GROUP
+                if many:
+                    there = ((t + 1) * samples + first) * N
+                    push_all(tile, d, there, N, count, N, indptr, index, values, felt)
                 for g in range(count):
                     there = t * samples + first + g
                     for b in range(b0, b1 if t < lengths[first + g] else b0):
@@ -246,7 +211,9 @@ def backward_task(
                         for j in range(0, n if t else 0, LINE):
                             prefetch_read(pointer(grad_spikes, cell - samples * N + j))
                         copy(grad_spikes, cell, n, pushed, 0)
-                        if t + 1 < lengths[first + g]:
+                        if many:
+                            take(pushed, n, b * BLOCK, g, felt)
+                        elif t + 1 < lengths[first + g]:
                             push(
                                 pushed, tape, at + GAP * BLOCK, n, b * BLOCK, indptr, index, values, d,
                                 (there + samples) * N,
@@ -259,7 +226,7 @@ def backward_task(
                         )
                         copy(neurons, node + ADJOINT * BLOCK, REFRACTORY * BLOCK, adjoints, mine)
                 if barrier:
-                    wait(barrier)
+                    meet(barrier)
         for b in range(b0, b1):
             n, node = min(BLOCK, N - b * BLOCK), (b - b0) * NEURON
             for row in range(ROWS):
@@ -280,48 +247,6 @@ def backward_task(
     for row in range(ROWS):
         for j in range(hi - lo):
             grad_params[(share * ROWS + row) * N + lo + j] = total[row, j]
-
-
-@jit
-def _count_task(share, shares, bits, count):
-    rows, width = bits.shape
-    for row in range(share * rows // shares, (share + 1) * rows // shares):
-        n = 0
-        for k in range(width):
-            for j in range(8 if bits[row, k] else 0):
-                n += (bits[row, k] >> j) & 1
-        count[row] = n
-
-
-@jit
-def _fill_task(share, shares, bits, indptr, index):
-    rows, width = bits.shape
-    for row in range(share * rows // shares, (share + 1) * rows // shares):
-        e = indptr[row]
-        for k in range(width):
-            for j in range(8 if bits[row, k] else 0):
-                if (bits[row, k] >> j) & 1:
-                    index[e] = 8 * k + j
-                    e += 1
-
-
-def _fan_out_gradient(indptr: Tensor, index: Tensor, bits: Tensor, first: Tensor, d: Tensor) -> Tensor:
-    """z' d^T at the synapses: the spikes of all steps but the last, and those before the first, `first` (B, N)."""
-    T, samples, N = d.shape
-    rows, width = max(T - 1, 0) * samples, bits.shape[2]
-    packed, shares = bits[: max(T - 1, 0)].reshape(rows, width).numpy(), max(1, min(TASKS, rows))
-    places = torch.zeros(rows + 1, dtype=torch.int64)
-    spread(_count_task, shares, shares, packed, places[1:].numpy())
-    torch.cumsum(places, 0, out=places)
-    spikes = torch.empty(int(places[-1]), dtype=torch.int32)
-    spread(_fill_task, shares, shares, packed, places.numpy(), spikes.numpy())
-    grad = synapses.backward(places, spikes, None, indptr, index, d[1:].reshape(rows, N))
-    events = compress(first, 1.0)
-    assert events is not None
-    if T and events[1].numel():
-        before, fired, value = events
-        grad += synapses.backward(before, fired, value if value.numel() else None, indptr, index, d[0])
-    return grad
 
 
 def _cut(steps: int, samples: int, N: int, size: int) -> tuple[tuple[int, int, int, bool], int]:
@@ -371,7 +296,7 @@ def backward(
         _flat(checkpoints), tuple(flags), step, back, int(surrogate[0]), np.array(surrogate[1:], d.numpy().dtype),
         _flat(d), _flat(grad_params), _flat(grad_state),
     )  # fmt: skip
-    grad_values = _fan_out_gradient(indptr, index, bits, state[Z], d)
+    grad_values = gradient(indptr, index, bits, state[Z], d)
     return d, grad_values, _sum(grad_params).to(params.dtype), grad_state
 
 

@@ -16,12 +16,14 @@ LIF and current-based LIF have no w. ALIF (Bellec et al. 2018, eqs. 1-3; Yin et 
 adLIF (Bittar & Garner 2022) has r = 0 and q standing for b + a theta, because its w reads u before the reset. SE-adLIF
 and EF-adLIF are those of Baronig et al. 2024, eqs. 5-8.
 
-With sparse synapses W or V (`SparseWeight`) a spike touches only the targets that it has; the currents of sparse W, or
-of any W beside a sparse V, are stored. The event path of a dense W gathers its rows inside the loop over time, so that currents are never stored. For the backward
+The event path gathers the rows of W inside the loop over time, so that currents are never stored. For the backward
 pass a backend keeps the state every CHECKPOINT steps and spikes as bits, and computes the steps between again; the CPU
 computes the spikes between again, too, from the same additions in the same order, and keeps their bits there only.
 With recurrent weights V only neurons that spiked touch their rows of it, in z' V and in its gradient; the adjoint of z'
 takes the rows of neurons whose surrogate is not 0, all of them for one with tails: every gradient is exact.
+
+W and V may be sparse (`SparseWeight`): a spike then touches only the targets that it has. The currents of a sparse W,
+and of any W beside a sparse V, are stored, and with a sparse V the spikes of every step as bits.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from spiking.kernels.jit import jit, room, spread
 
 TASKS = 8
 TILE = 1024  # targets that are worth a task of their own
-LANES = 16  # rows that the gradient of a dense input takes together
+LANES = 16  # rows that go back through the synapses together
 
 
 @jit
@@ -85,30 +85,45 @@ def _backward_task(task, shares, edges, indptr, index, value, fan_indptr, fan_in
 
 
 @jit
-def _add_up(total, tile, index, values, first, last):
-    """total[lane] = the sum of values * tile[index, lane] over the synapses from first to last."""
-    for j in range(LANES):
-        total[j] = 0
-    for e in range(np.uint64(first), np.uint64(last)):
-        q, w = np.uint64(index[e]) * np.uint64(LANES), values[e]
-        for j in range(np.uint64(LANES)):
-            total[j] += w * tile[q + j]
+def add_up(out, place, tile, index, values, first, last):
+    """out[place + lane] = the sum of values * tile[index, lane] over the synapses from first to last, LANES lanes."""
+    o, lanes, whole = np.uint64(place), np.uint64(LANES), first + (last - first) // 4 * 4
+    for j in range(lanes):
+        out[o + j] = 0
+    for e in range(np.uint64(first), np.uint64(whole), np.uint64(4)):
+        f, g, h = e + np.uint64(1), e + np.uint64(2), e + np.uint64(3)
+        p, q, r, s = (np.uint64(index[e]), np.uint64(index[f]), np.uint64(index[g]), np.uint64(index[h]))
+        for j in range(lanes):
+            out[o + j] += (values[e] * tile[p * lanes + j] + values[f] * tile[q * lanes + j]) + (
+                values[g] * tile[r * lanes + j] + values[h] * tile[s * lanes + j]
+            )
+    for e in range(np.uint64(whole), np.uint64(last)):
+        p = np.uint64(index[e])
+        for j in range(lanes):
+            out[o + j] += values[e] * tile[p * lanes + j]
+
+
+@jit
+def side_by_side(flat, place, apart, rows, N, tile):
+    """tile[m, lane] = flat[place + lane * apart + m] for `rows` lanes."""
+    for k in range(rows):
+        o = np.uint64(place + k * apart)
+        for m in range(np.uint64(N)):
+            tile[m * np.uint64(LANES) + np.uint64(k)] = flat[o + m]
 
 
 @jit
 def _inputs_task(task, groups, edges, fan_indptr, fan_index, values, grad, out):
     rows, N = grad.shape
-    inputs, group, part = out.shape[1], task % groups, task // groups
+    group, part, flat = task % groups, task // groups, grad.ravel()
     tile, total = np.zeros(N * LANES, grad.dtype), np.zeros(LANES, grad.dtype)
     blocks = (rows + LANES - 1) // LANES
     for block in range(group * blocks // groups, (group + 1) * blocks // groups):
         row = block * LANES
         lanes = min(LANES, rows - row)
-        for j in range(N):
-            for k in range(lanes):
-                tile[j * LANES + k] = grad[row + k, j]
+        side_by_side(flat, row * N, N, lanes, N, tile)
         for n in range(edges[part], edges[part + 1]):
-            _add_up(total, tile, fan_index, values, fan_indptr[n], fan_indptr[n + 1])
+            add_up(total, 0, tile, fan_index, values, fan_indptr[n], fan_indptr[n + 1])
             for k in range(lanes):
                 out[row + k, n] = total[k]
 

@@ -54,7 +54,7 @@ def scatter(  # type: ignore[no-untyped-def]
 
 
 @triton.jit(do_not_specialize=["N"], do_not_specialize_on_alignment=_LOOSE)
-def collect(  # type: ignore[no-untyped-def]
+def sum_events(  # type: ignore[no-untyped-def]
     indptr, index, value, fan_indptr, fan_index, grad, out, N, BLOCK: tl.constexpr
 ):
     """out[synapse] = the sum of value * grad[row, target] over the events of its input; these are by input."""
@@ -118,7 +118,7 @@ def backward(
     indptr, index, value = transpose(indptr, index, value, inputs)
     if inputs:
         with torch.cuda.device_of(grad):
-            collect[(inputs,)](
+            sum_events[(inputs,)](
                 indptr, index, _like(value, grad), fan_indptr, fan_index, grad, out, grad.shape[1], SYNAPSES, **OPTIONS
             )
     return out
@@ -149,7 +149,7 @@ def _variants() -> Iterator[Variant]:
         types = {**events, "index": "*i32", "values": "*fp32", "tile": "i32"}
         yield Variant(f"sparse_linear: {label}", scatter, types, {"BLOCK": SYNAPSES})
         types = {**events, "index": "*i64", "grad": "*fp32"}
-        yield Variant(f"sparse_linear backward: {label}", collect, types, {"BLOCK": SYNAPSES})
+        yield Variant(f"sparse_linear backward: {label}", sum_events, types, {"BLOCK": SYNAPSES})
     types = {**fan, "values": "*fp32", "grad": "*fp32", "out": "*fp32", "rows": "i32"}
     yield Variant("sparse_linear input gradient: fp32", multiply, types, {"BLOCK": ROWS})
 
