@@ -53,12 +53,13 @@ def trains(T: int, B: int, inputs: int, density: float = 0.3, counts: bool = Fal
     return dense * torch.randint(-2, 3, dense.shape, generator=g) if counts else dense
 
 
-def check_linear(dense: Tensor, weight: SparseWeight, backend: str) -> None:
+def check_linear(dense: Tensor, weight: SparseWeight, backend: str, device: str = "cpu") -> None:
     """Events and a graded input, forward and all gradients, against the dense product."""
+    dense, weight = dense.to(device), weight.to(device)
     matrix = weight.to_dense().detach().requires_grad_()
     graded = [dense.clone().requires_grad_() for _ in range(2)]
     wanted = graded[0] @ matrix
-    grad = torch.randn(wanted.shape, generator=torch.Generator().manual_seed(2), dtype=wanted.dtype)
+    grad = torch.randn(wanted.shape, generator=torch.Generator().manual_seed(2), dtype=wanted.dtype).to(device)
     dx, dw = torch.autograd.grad(wanted, (graded[0], matrix), grad)
     at = dw[weight.rows(), weight.index.long()]
     for x in (Events.from_dense(dense, 1.0), graded[1]):

@@ -81,7 +81,8 @@ def test_recurrent_weights_are_scaled_by_theirs() -> None:
     torch.manual_seed(0)
     layer = LIF(10, 2000, recurrent=True, recurrent_fan_out=20, dt=1.0)
     full = LIF(10, 2000, recurrent=True, dt=1.0)
-    assert float(layer.recurrent.detach().std() / full.recurrent.detach().std()) == pytest.approx((2000 / 20) ** 0.5, rel=0.05)
+    ratio = float(layer.recurrent.detach().std() / full.recurrent.detach().std())
+    assert ratio == pytest.approx((2000 / 20) ** 0.5, rel=0.05)
     with pytest.raises(ValueError, match="orthogonal: expected a layer without recurrent_fan_out"):
         fluctuation_driven_(layer, 10.0, orthogonal=True)
 
