@@ -17,6 +17,7 @@ from spiking.events import Events
 from spiking.kernels.backend import resolve
 from spiking.kernels.event_linear import reference
 from spiking.kernels.sparse_linear import SparseWeight, sparse_linear
+from spiking.kernels.sparse_linear.weight import check_layout
 
 # Where events and a matrix product cost the same, forward and backward, on a CPU: at 0.2 to 0.3 for 256 outputs, below
 # 0.1 for 20 (times of `event_linear` on 6,400 rows of 128 to 700 inputs with DENSITY set to 1 and to -1).
@@ -44,8 +45,7 @@ def event_linear(x: Events | Tensor, weight: Tensor | SparseWeight, backend: str
         raise TypeError(f"x: expected Events or a tensor, got {type(x).__name__}")
     if len(x.shape) != 3:
         raise ValueError(f"x: expected (T, B, in), got {tuple(x.shape)}")
-    if weight.layout != torch.strided:
-        raise ValueError(f"weight: expected a dense tensor or a SparseWeight (see from_csr), got {weight.layout}")
+    check_layout("weight", weight)
     if weight.ndim != 2 or weight.shape[0] != x.shape[2]:
         raise ValueError(f"weight: expected (in={x.shape[2]}, out), got {tuple(weight.shape)}")
     if not weight.dtype.is_floating_point:

@@ -41,6 +41,7 @@ from spiking.kernels.event_linear.op import event_linear
 from spiking.kernels.lif import flat, flat_sparse, reference
 from spiking.kernels.lif.rule import CONNECTED, STATES, Flags, Rule
 from spiking.kernels.sparse_linear import SparseWeight
+from spiking.kernels.sparse_linear.weight import check_layout
 from spiking.kernels.surrogate import Surrogate
 from spiking.kernels.surrogate import resolve as resolve_surrogate
 from spiking.kernels.surrogate.reference import Spike
@@ -138,6 +139,8 @@ def lif(
     """
     rule = rule or Rule()
     surrogate = resolve_surrogate(surrogate)
+    check_layout("weight", weight)
+    check_layout("recurrent", recurrent)
     T, B, N = _sizes(x, weight)
     step = _step(x, dt)
     _check(N, recurrent, bias)

@@ -105,6 +105,16 @@ class SparseWeight:
         return f"SparseWeight({self.shape[0]}, {self.shape[1]}, nnz={self.nnz}, {self.dtype}, {self.device})"
 
 
+def check_layout(name: str, weight: Tensor | SparseWeight | None) -> None:
+    """Refuse the sparse layouts of torch, which no kernel reads.
+
+    Raises:
+        ValueError: naming the argument.
+    """
+    if isinstance(weight, Tensor) and weight.layout != torch.strided:
+        raise ValueError(f"{name}: expected a dense tensor or a SparseWeight (see from_csr), got {weight.layout}")
+
+
 def check_structure(indptr: Tensor, index: Tensor, shape: tuple[int, int], prefix: str = "") -> None:
     """Refuse connections through which a kernel would read what is not there.
 

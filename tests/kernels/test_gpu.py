@@ -16,7 +16,7 @@ from spiking.kernels.lif.rule import Flags
 
 from .cases import CASES, RECURRENT, Case, assert_close, build, specified, through_op
 from .guard import poison
-from .test_sparse import check_linear, sparse, trains
+from .sparse_cases import check_linear, sparse, trains
 
 pytestmark = pytest.mark.gpu
 

@@ -14,7 +14,7 @@ from spiking.kernels import event_linear
 from spiking.kernels.sparse_linear import gpu
 
 from .guard import bounds, poison
-from .test_sparse import check_linear, sparse, trains
+from .sparse_cases import check_linear, sparse, trains
 
 pytestmark = [
     pytest.mark.interpreter,
