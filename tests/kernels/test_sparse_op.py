@@ -1,4 +1,4 @@
-"""The ops of sparse synapses as PyTorch sees them: registration, compilation, dtypes, saved tensors, wrong arguments."""
+"""The ops of sparse synapses as PyTorch sees them: registration, compilation, dtypes, memory, wrong arguments."""
 
 from __future__ import annotations
 
