@@ -14,8 +14,8 @@ from spiking.kernels.sparse_linear.cpu import LANES, add_up, backward, bisect, d
 
 TASKS = 8
 GROUP = LANES  # samples that go through time together
-# Share of neurons with a slope up to which each sample's alone are faster: times of both ways met at 0.1 for 256 and 1024
-# neurons with fan-outs of 25 and 50.
+# Share of neurons with a slope up to which each sample's alone are faster: times of both ways met at 0.1 for 256 and
+# 1024 neurons with fan-outs of 25 and 50.
 FEW = 0.1
 
 
