@@ -151,17 +151,52 @@ def spread(task: Callable[..., Any], tasks: int, *arguments: Any) -> None:
         raise errors[0]
 
 
+def together(task: Callable[..., Any], *arguments: Any) -> None:
+    """Call `task(k, n, barrier, *arguments)` for k from 0 to n - 1 at once, on n threads that can wait for each other.
+
+    In compiled code `meet(barrier)` lets no thread on before all have come, if n is above 1; all must call it equally
+    often. For loops over time whose steps are too short for a `spread` of their own.
+    """
+    parallel, threads = _openmp(), torch.get_num_threads()
+    if threads < 2 or not parallel:
+        task(0, 1, 0, *arguments)
+        return
+    library, numbers, errors = ctypes.CDLL(str(_GOMP)), count(), list[BaseException]()
+    barrier = ctypes.cast(library.GOMP_barrier, ctypes.c_void_p).value
+
+    def work(_: Any = None) -> None:
+        try:
+            task(next(numbers), library.omp_get_num_threads(), barrier, *arguments)
+        except BaseException as error:
+            errors.append(error)
+
+    parallel(_WORK(work), None, threads, 0)
+    if errors:
+        raise errors[0]
+
+
+def _meet(context: Any, barrier: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        function = ir.FunctionType(ir.VoidType(), [])
+        builder.call(builder.inttoptr(arguments[0], function.as_pointer()), [])
+        return context.get_dummy_value()
+
+    return types.void(types.intp), generate
+
+
+meet: Any = intrinsic(_meet)  # meet(barrier): see `together`
+
 _PROCESS = os.getpid()
+_GOMP = Path(torch.__file__).parent / "lib" / "libgomp.so.1"
 _WORK = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 
 @cache
 def _openmp() -> Any:
     """A parallel region on torch's own threads, which stay busy for a while after each region and let no other run."""
-    library = Path(torch.__file__).parent / "lib" / "libgomp.so.1"
-    if os.getpid() != _PROCESS or not library.exists():  # after a fork OpenMP would wait for its lost threads for ever
+    if os.getpid() != _PROCESS or not _GOMP.exists():  # after a fork OpenMP would wait for its lost threads for ever
         return None
-    region = ctypes.CDLL(str(library)).GOMP_parallel
+    region = ctypes.CDLL(str(_GOMP)).GOMP_parallel
     region.argtypes, region.restype = (_WORK, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint), None
     return region
 

@@ -11,7 +11,8 @@ one of the recurrence in kernels/lif/op.py, from the discrete Lyapunov equation 
     e = s^2 / (1 - a^2)                                          without a synapse
     e = s^2 (1 + a c) / ((1 - a c) (1 - a^2) (1 - c^2))          with one
 
-v follows from sigma_u = threshold / xi: a neuron spikes when its input fluctuates up by xi standard deviations.
+v follows from sigma_u = threshold / xi: a neuron spikes when its input fluctuates up by xi standard deviations. With
+sparse synapses n is each neuron's own fan-in.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from spiking.kernels.lif.op import parameters
 from spiking.kernels.lif.rule import A, B, C, P, S
 
 if TYPE_CHECKING:
+    from spiking.neurons.connectome import Connectome
     from spiking.neurons.layer import Layer
 
 DOUBLINGS = 24  # the sum over k runs to 2^24 steps, beyond the memory of any neuron here
@@ -78,12 +80,12 @@ def _energy(
     return total[:, 0, 0]
 
 
-def weight_std(layer: Layer, inputs: int, rate: float, dt: float, xi: float = 1.0) -> Tensor:
+def weight_std(layer: Layer, inputs: int | Tensor, rate: float, dt: float, xi: float = 1.0) -> Tensor:
     """The standard deviation of weights that makes each neuron's membrane potential fluctuate by threshold / xi.
 
     Arguments:
         layer: a layer of neurons.
-        inputs: how many inputs a neuron has.
+        inputs: how many inputs a neuron has, a number or (N,).
         rate: of each input, in Hz.
         dt: step in ms.
         xi: distance of the threshold in standard deviations, 1 to 3 in the paper.
@@ -148,20 +150,34 @@ def fluctuation_driven_(
     if layer.recurrent is not None:
         forward = 1.0 - recurrent_share
         N = layer.out_features
-        std = weight_std(layer, N, rate if recurrent_rate is None else recurrent_rate, dt, xi) * recurrent_share**0.5
+        wiring, own = layer.recurrent_connectome, rate if recurrent_rate is None else recurrent_rate
+        std = weight_std(layer, _fan_in(wiring, N), own, dt, xi) * recurrent_share**0.5
+        if orthogonal and wiring is not None:
+            raise ValueError("orthogonal: expected a layer without recurrent_fan_out, got a sparse recurrent matrix")
         if orthogonal:
             torch.nn.init.orthogonal_(layer.recurrent, generator=generator).mul_(N**0.5)
         else:
             layer.recurrent.normal_(generator=generator)
-        layer.recurrent.mul_(std)
+        layer.recurrent.mul_(_at_synapses(wiring, std))
     if layer.norm is not None:
         # The norm's output has variance 1 whatever the weights are: as one input of that variance in every step.
         layer.norm.weight.copy_(weight_std(layer, 1, 1000 / dt, dt, xi) * forward**0.5)
         layer.norm.bias.zero_()
     if layer.weight is not None:
         layer.weight.normal_(generator=generator)
-        layer.weight.mul_(weight_std(layer, layer.in_features, rate, dt, xi) * forward**0.5)
+        std = weight_std(layer, _fan_in(layer.connectome, layer.in_features), rate, dt, xi) * forward**0.5
+        layer.weight.mul_(_at_synapses(layer.connectome, std))
     return layer
+
+
+def _fan_in(connectome: Connectome | None, senders: int) -> int | Tensor:
+    """How many synapses a neuron has, at least 1: all senders', or (N,) what its connections give it."""
+    return senders if connectome is None else connectome.fan_in().clamp(min=1)
+
+
+def _at_synapses(connectome: Connectome | None, std: Tensor) -> Tensor:
+    """(N,) numbers of the targets where their synapses stand: the columns of a matrix, or (nnz,)."""
+    return std if connectome is None else std[connectome.index.long()]
 
 
 def poisson(

@@ -77,6 +77,32 @@ def test_recurrent_refuses_when_the_layers_disagree(
     assert "ratio (median" not in out
 
 
+@pytest.fixture
+def sparse(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.setattr("sys.argv", ["sparse.py", "--quick"])
+    return script("sparse")
+
+
+def test_sparse_agrees_with_its_peers_and_prints_times(sparse: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    assert sparse.main() == 0
+    out = capsys.readouterr().out
+    names = ("event_linear, sparse", "torch.sparse.mm, sparse synapses", "lif, dense")
+    assert all(f"| {name} |" in out for name in names)
+    assert "nan" not in out
+
+
+def test_sparse_refuses_when_the_products_disagree(
+    sparse: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    event_linear = sparse.event_linear
+    monkeypatch.setattr(
+        sparse, "event_linear", lambda x, w: event_linear(x, w) * (1.01 if isinstance(w, torch.Tensor) else 1.0)
+    )
+    assert sparse.main() == 1
+    out = capsys.readouterr().out
+    assert "event_linear, dense disagrees" in out and "| event_linear" not in out
+
+
 def test_gpu_recurrent_compares_first(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """The loop is the neuron that the op is, on a CPU too; its timing needs a GPU."""
     recurrent = script("gpu_recurrent")

@@ -75,6 +75,14 @@ def own_recordings(example: ModuleType, words: list[str], printed: Callable[[], 
     assert re.search(r"test accuracy \d\.\d{3}", printed())
 
 
+def sparse_synapses(example: ModuleType, words: list[str], printed: Callable[[], str]) -> None:
+    """A thousand neurons come closer to 15 Hz."""
+    before = example.main(neurons=1000, fan_out=20, epochs=1)
+    assert abs(example.main(neurons=1000, fan_out=20) - 15) < 0.6 * abs(before - 15)
+    assert "1000 neurons, 20000 synapses" in printed()
+    assert (Path(words[2]) / "sparse_synapses.png").stat().st_size > 5_000
+
+
 def spike_code(example: ModuleType, words: list[str], printed: Callable[[], str]) -> None:
     """The finer the code, the smaller the error."""
     errors = example.main(vectors=8)
@@ -88,7 +96,10 @@ def train_digits(example: ModuleType, words: list[str], printed: Callable[[], st
     assert printed().startswith("epoch 1: loss")
 
 
-CHECKS = (camera, cochlea, delays, fidelity, nir_exchange, own_neuron, own_recordings, spike_code, train_digits)
+CHECKS = (
+    camera, cochlea, delays, fidelity, nir_exchange, own_neuron, own_recordings, sparse_synapses, spike_code,
+    train_digits,
+)
 SMALL = {check.__name__: check for check in CHECKS}
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from spiking.kernels.delay.window import APART
-from spiking.kernels.event_linear.op import _compress
+from spiking.kernels.event_linear.op import compress
 
 # Where the events of a window of all positions and a matrix product for each cost the same on a CPU, forward and
 # backward, for 140 inputs, 26 positions, 256 outputs: as in event_linear.
@@ -101,12 +101,7 @@ def dense(
     T, B, inputs = x.shape
     cost = taps.shape[1] / (last + 1) * (1 if first.shape[1] == 1 else APART)
     limit = DENSITY / cost
-    if backend == "numba":
-        from spiking.kernels.event_linear.cpu import compress
-
-        found = compress(x.reshape(T * B, inputs), limit)
-    else:
-        found = _compress(x.reshape(T * B, inputs), limit)
+    found = compress(x.reshape(T * B, inputs), limit, backend)
     if found is None:
         none = torch.empty(0, dtype=torch.int64, device=x.device)
         out = taps.new_zeros(T + last, B, taps.shape[2])

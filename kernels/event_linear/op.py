@@ -18,6 +18,8 @@ from spiking.kernels import finite
 from spiking.kernels.arguments import floating
 from spiking.kernels.backend import resolve
 from spiking.kernels.event_linear import reference
+from spiking.kernels.sparse_linear import SparseWeight, sparse_linear
+from spiking.kernels.sparse_linear.weight import check_layout, watched_weight
 
 # Where events and a matrix product cost the same, forward and backward, on a CPU: at 0.2 to 0.3 for 256 outputs, below
 # 0.1 for 20 (times of `event_linear` on 6,400 rows of 128 to 700 inputs with DENSITY set to 1 and to -1).
@@ -25,13 +27,13 @@ DENSITY = 0.1
 
 
 def event_linear(
-    x: Events | Tensor, weight: Tensor, backend: str | None = None, *, check_finite: bool = False
+    x: Events | Tensor, weight: Tensor | SparseWeight, backend: str | None = None, *, check_finite: bool = False
 ) -> Tensor:
     """The product of a batch of spike trains with a weight matrix, at the cost of its events.
 
     Arguments:
         x: Events (T, B, in), or a dense (T, B, in) whose zeros are skipped when they are most of it.
-        weight: (in, out); row n is the fan-out of input n.
+        weight: (in, out); row n is the fan-out of input n. A `SparseWeight` costs only the synapses that it has.
         backend: "reference", "numba", "triton"; `None` follows `set_backend` and the device.
         check_finite: look for NaN and infinity in input, output and gradients; they wait for a GPU.
 
@@ -49,15 +51,18 @@ def event_linear(
         raise ValueError(f"x: expected real numbers, got {x.dtype}")
     if len(x.shape) != 3:
         raise ValueError(f"x: expected (T, B, in), got {tuple(x.shape)}")
-    floating("weight", weight, x.device)
+    check_layout("weight", weight)
+    floating("weight", weight.values if isinstance(weight, SparseWeight) else weight, x.device)
     if weight.ndim != 2 or weight.shape[0] != x.shape[2]:
         raise ValueError(f"weight: expected (in={x.shape[2]}, out), got {tuple(weight.shape)}")
     if check_finite:
         finite.demand("x", x, *finite.INPUTS)
-        x, weight = finite.watched("x", x, *finite.INPUTS), finite.watched("weight", weight, *finite.WEIGHTS)
+        x, weight = finite.watched("x", x, *finite.INPUTS), watched_weight("weight", weight)
         out: Tensor = finite.watched("output", event_linear(x, weight, backend), *finite.NEURONS)
         finite.demand("output", out, *finite.NEURONS, error=FloatingPointError)
         return out
+    if isinstance(weight, SparseWeight):
+        return sparse_linear(x, weight, backend)
     name = resolve(backend, weight.device)
     if isinstance(x, Tensor):
         x = x.to(weight.dtype)
@@ -124,12 +129,7 @@ def _(
 def _dense(x: Tensor, weight: Tensor, backend: str) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """x W for (rows, in), and for the backward pass the events of x, or x itself where it is too dense for them."""
     finite.weights(weight=weight)
-    if backend == "numba":
-        from spiking.kernels.event_linear.cpu import compress
-
-        events = compress(x, DENSITY)
-    else:
-        events = _compress(x, DENSITY)
+    events = compress(x, DENSITY, backend)
     if events is None:
         none = torch.empty(0, dtype=torch.int64, device=x.device)
         return x @ weight, none, none.to(torch.int32), x.new_empty(0), x.clone()
@@ -151,8 +151,16 @@ def _(x: Tensor, weight: Tensor, backend: str) -> tuple[Tensor, Tensor, Tensor, 
     )
 
 
-def _compress(x: Tensor, limit: float) -> tuple[Tensor, Tensor, Tensor] | None:
-    """The events of a dense (rows, in) on any device, or None if more than `limit` of it is not 0."""
+def compress(x: Tensor, limit: float, backend: str) -> tuple[Tensor, Tensor, Tensor] | None:
+    """The events of a dense (rows, in) on any device, or None if more than `limit` of it is not 0.
+
+    Returns:
+        indptr (rows + 1,), index (nnz,), value (nnz,), on a CPU (0,) where every event counts 1.
+    """
+    if backend == "numba":
+        from spiking.kernels.event_linear import cpu
+
+        return cpu.compress(x, limit)
     if int(torch.count_nonzero(x)) > limit * x.numel():
         return None
     row, index = x.nonzero(as_tuple=True)

@@ -21,6 +21,9 @@ pass a backend keeps the state every CHECKPOINT steps and spikes as bits, and co
 computes the spikes between again, too, from the same additions in the same order, and keeps their bits there only.
 With recurrent weights V only neurons that spiked touch their rows of it, in z' V and in its gradient; the adjoint of z'
 takes the rows of neurons whose surrogate is not 0, all of them for one with tails: every gradient is exact.
+
+W and V may be sparse (`SparseWeight`): a spike then touches only the targets that it has. The currents of a sparse W,
+and of any W beside a sparse V, are stored, and with a sparse V the spikes of every step as bits.
 """
 
 from __future__ import annotations
@@ -36,8 +39,10 @@ from spiking.events import Events
 from spiking.kernels.arguments import floating, number, whole
 from spiking.kernels.backend import fall_back, resolve
 from spiking.kernels.event_linear.op import event_linear
-from spiking.kernels.lif import flat, reference, watch
+from spiking.kernels.lif import flat, flat_sparse, reference, watch
 from spiking.kernels.lif.rule import CONNECTED, STATES, Flags, Rule
+from spiking.kernels.sparse_linear import SparseWeight
+from spiking.kernels.sparse_linear.weight import check_layout
 from spiking.kernels.surrogate import Surrogate
 from spiking.kernels.surrogate import resolve as resolve_surrogate
 from spiking.kernels.surrogate.reference import Spike
@@ -95,8 +100,8 @@ def lif(
     x: Events | Tensor,
     state: LIFState | None = None,
     *,
-    weight: Tensor | None = None,
-    recurrent: Tensor | None = None,
+    weight: Tensor | SparseWeight | None = None,
+    recurrent: Tensor | SparseWeight | None = None,
     bias: Tensor | None = None,
     tau_mem: Number = 20.0,
     threshold: Number = 1.0,
@@ -115,8 +120,8 @@ def lif(
     Arguments:
         x: Events (T, B, in), or a dense tensor (T, B, in); without `weight`, currents (T, B, N).
         state: where to go on from; `None` is rest.
-        weight: (in, N); row n is the fan-out of input n.
-        recurrent: (N, N); row n is the fan-out of neuron n, felt one step later.
+        weight: (in, N), dense or sparse; row n is the fan-out of input n.
+        recurrent: (N, N), dense or sparse; row n is the fan-out of neuron n, felt one step later.
         bias: (N,) constant current.
         tau_mem, tau_syn: time constants in ms, a number or (N,); without `tau_syn` the current has no memory.
         threshold: a number or (N,).
@@ -139,6 +144,8 @@ def lif(
     """
     rule = rule or Rule()
     surrogate = resolve_surrogate(surrogate)
+    check_layout("weight", weight)
+    check_layout("recurrent", recurrent)
     T, B, N = _sizes(x, weight)
     step = _step(x, dt)
     _check(x, N, recurrent, bias)
@@ -156,12 +163,15 @@ def lif(
 
     name = resolve(backend, like.device)
     chosen = name
-    if name == "triton" and recurrent is not None and N > CONNECTED:
+    if name == "triton" and isinstance(recurrent, SparseWeight):
+        chosen = fall_back("lif", "sparse recurrent weights have no kernel on a GPU yet, and become dense")
+    elif name == "triton" and recurrent is not None and N > CONNECTED:
         chosen = fall_back("lif", f"the kernel of recurrent weights holds {CONNECTED} neurons, not {N}")
     elif name != "reference" and not isinstance(surrogate, Surrogate):
         chosen = fall_back("lif", "a surrogate given as a function needs autograd")
 
-    fused = isinstance(x, Events) and weight is not None and chosen != "reference"
+    sparse = isinstance(weight, SparseWeight) or isinstance(recurrent, SparseWeight)
+    fused = isinstance(x, Events) and weight is not None and chosen != "reference" and not sparse
     current: Tensor | None = None
     if not fused:
         current = x if isinstance(x, Tensor) and weight is None else None
@@ -171,10 +181,20 @@ def lif(
     if chosen == "reference":
         assert current is not None
         if not torch.compiler.is_compiling():
-            flat.demand(None, recurrent, params, valid, T)
+            flat.demand(None, recurrent if isinstance(recurrent, Tensor) else None, params, valid, T)
+        if isinstance(recurrent, SparseWeight):
+            recurrent = recurrent.to_dense()
         spikes, membrane, last = reference.lif(
             current.to(dtype), params, initial, flags, surrogate,
             None if recurrent is None else recurrent.to(dtype), valid,
+        )
+    elif isinstance(recurrent, SparseWeight):
+        assert isinstance(surrogate, Surrogate) and current is not None
+        inputs = [current, params, initial, recurrent.values]
+        save = torch.is_grad_enabled() and any(t.requires_grad for t in inputs)
+        spikes, membrane, last, _, _ = flat_sparse.lif_sparse(
+            current.to(dtype), recurrent.indptr, recurrent.index, recurrent.values.to(dtype), params, initial, valid,
+            flags.as_list(), surrogate.numbers, trace, save,
         )
     else:
         assert isinstance(surrogate, Surrogate)
@@ -183,7 +203,7 @@ def lif(
         events = (x.indptr, x.index, x.value) if isinstance(x, Events) and fused else (None, None, None)
         matrix = None
         if fused:
-            assert weight is not None
+            assert isinstance(weight, Tensor)
             matrix = weight.to(dtype) if chosen == "numba" else weight
         fan_out = recurrent.to(dtype) if recurrent is not None and chosen == "numba" else recurrent
         inputs = [t for t in (current, matrix, fan_out, params, initial) if t is not None]
@@ -263,7 +283,7 @@ def _step(x: Events | Tensor, dt: float | None) -> float:
     return float(dt)
 
 
-def _sizes(x: Events | Tensor, weight: Tensor | None) -> tuple[int, int, int]:
+def _sizes(x: Events | Tensor, weight: Tensor | SparseWeight | None) -> tuple[int, int, int]:
     if not isinstance(x, (Tensor, Events)):
         raise TypeError(f"x: expected Events or a tensor, got {type(x).__name__}")
     if isinstance(x, Tensor) and (x.ndim != 3 or not x.dtype.is_floating_point):
@@ -281,10 +301,13 @@ def _sizes(x: Events | Tensor, weight: Tensor | None) -> tuple[int, int, int]:
     return T, B, weight.shape[1]
 
 
-def _check(x: Events | Tensor, N: int, recurrent: Tensor | None, bias: Tensor | None) -> None:
+def _check(
+    x: Events | Tensor, N: int, recurrent: Tensor | SparseWeight | None, bias: Tensor | None
+) -> None:
     for name, tensor in (("recurrent", recurrent), ("bias", bias)):
         if tensor is not None:
-            floating(name, tensor, x.device, movable=tensor is bias)
+            numbers = tensor.values if isinstance(tensor, SparseWeight) else tensor
+            floating(name, numbers, x.device, movable=tensor is bias)
     if recurrent is not None and recurrent.shape != (N, N):
         raise ValueError(f"recurrent: expected ({N}, {N}), got {tuple(recurrent.shape)}")
     if bias is not None and bias.shape != (N,):

@@ -6,18 +6,16 @@ from typing import Any
 
 from torch import Tensor
 
-from spiking.kernels.finite import INPUTS, NEURONS, WEIGHTS, demand, watched
+from spiking.kernels.finite import INPUTS, NEURONS, demand, watched
+from spiking.kernels.sparse_linear.weight import watched_weight
 
 
-def given(x: Any, state: Any, weight: Tensor | None, recurrent: Tensor | None) -> tuple[Any, Any, Any]:
+def given(x: Any, state: Any, weight: Any, recurrent: Any) -> tuple[Any, Any, Any]:
     """The input and the weights, watched; `state` is a LIFState or `None`."""
     demand("x", x, *INPUTS)
     for name, tensor in state._asdict().items() if state is not None else ():
         demand(f"state.{name}", tensor, *NEURONS[1:])
-    demand("weight", weight, *WEIGHTS)
-    demand("recurrent", recurrent, *WEIGHTS)
-    x = watched("x", x, *INPUTS)
-    return x, watched("weight", weight, *WEIGHTS), watched("recurrent", recurrent, *WEIGHTS)
+    return watched("x", x, *INPUTS), watched_weight("weight", weight), watched_weight("recurrent", recurrent)
 
 
 def found(spikes: Tensor, membrane: Tensor, state: Any) -> tuple[Any, Any]:

@@ -160,7 +160,8 @@ class Network(nn.Module):
     def fan_out(self, k: int) -> Tensor | int:
         """How many neurons an input of layer k reaches, one number or (in,); k = len(layers) is the readout."""
         layer: Any = self.readout if k == len(self.layers) else self.layers[k]
-        return int(layer.out_features)
+        connectome = getattr(layer, "connectome", None)
+        return int(layer.out_features if connectome is None else connectome.fan_out)
 
     @torch.no_grad()
     def synops(self, x: Events | Tensor, spikes: Sequence[Tensor] | None = None, **call: Any) -> dict[str, Tensor]:
@@ -187,7 +188,9 @@ class Network(nn.Module):
             counts = _counts(source)
             done[name] = (counts * torch.as_tensor(self.fan_out(k), device=counts.device)).sum(1)
             if k < len(self.layers) and getattr(self.layers[k], "recurrent", None) is not None:
-                done[name] += _counts(spikes[k]).sum(1) * int(spikes[k].shape[2])
+                connectome = getattr(self.layers[k], "recurrent_connectome", None)
+                reached = int(spikes[k].shape[2]) if connectome is None else connectome.fan_out
+                done[name] += _counts(spikes[k]).sum(1) * reached
         return done
 
     @torch.no_grad()

@@ -3,6 +3,7 @@
 from spiking.neurons.adlif import AdLIF, SEAdLIF
 from spiking.neurons.alif import ALIF
 from spiking.neurons.bounded import Bounded, tau
+from spiking.neurons.connectome import Connectome
 from spiking.neurons.conventions import like
 from spiking.neurons.cuba import CubaLIF
 from spiking.neurons.delay import Delay
@@ -18,6 +19,6 @@ NEURONS: dict[str, type[Layer]] = {
 }
 
 __all__ = [
-    "ALIF", "LI", "LIF", "NEURONS", "AdLIF", "BatchNorm", "Bounded", "CubaLIF", "Delay", "Delayed", "DelayedState",
-    "Layer", "SEAdLIF", "detach", "like", "tau",
+    "ALIF", "LI", "LIF", "NEURONS", "AdLIF", "BatchNorm", "Bounded", "Connectome", "CubaLIF", "Delay", "Delayed",
+    "DelayedState", "Layer", "SEAdLIF", "detach", "like", "tau",
 ]

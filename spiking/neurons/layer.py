@@ -3,7 +3,8 @@
     I = x W (+ bias),  spikes, state = lif(I, state, the neuron's parameters)
 
 With `out_features` it holds synapses W (in, out) and neurons, as `torch.nn.LSTM` does; without, neurons only, for
-currents that come from elsewhere, such as a convolution. kernels/lif/op.py gives the recurrence and its switches.
+currents that come from elsewhere, such as a convolution. With `fan_out` only some of the synapses exist: then `weight`
+holds their strengths (nnz,), and `synapses()` is W. kernels/lif/op.py gives the recurrence and its switches.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from torch import Tensor, nn
 from typing_extensions import Unpack
 
 from spiking.events import Events
-from spiking.kernels import LIFState, Rule, Surrogate, event_linear, lif
+from spiking.kernels import LIFState, Rule, SparseWeight, Surrogate, event_linear, lif
 from spiking.kernels.surrogate.reference import Spike, resolve
 from spiking.neurons.bounded import Bounded, Range, Value
+from spiking.neurons.connectome import Connectome
 from spiking.neurons.norm import BatchNorm
 
 ASSUMED_RATE, ASSUMED_DT = 10.0, 2.0  # Hz and ms for which weights are drawn until `spiking.init` is told better
@@ -29,6 +31,9 @@ class Options(TypedDict, total=False):
 
     dt: float | None
     recurrent: bool
+    fan_out: int | None
+    recurrent_fan_out: int | None
+    connectome_seed: int
     bias: bool
     norm: str | None
     learn: Sequence[str]
@@ -58,6 +63,9 @@ class Layer(nn.Module):
             draws its own (log-uniformly for time constants and thresholds) and, if learned, stays.
         dt: step in ms; `None` takes that of the Events.
         recurrent: neurons feel each other's spikes one step later, through `recurrent` (N, N).
+        fan_out: how many neurons an input reaches, drawn at random once (see `Connectome`); `None` is all of them.
+        recurrent_fan_out: how many neurons a neuron reaches in a recurrent layer; `None` is all of them.
+        connectome_seed: of both draws.
         bias: a learned constant current.
         norm: "batch", batch normalisation of the input currents over time and batch.
         learn: names of the parameters that train.
@@ -75,6 +83,8 @@ class Layer(nn.Module):
     weight: Tensor | None
     recurrent: Tensor | None
     bias: Tensor | None
+    connectome: Connectome | None
+    recurrent_connectome: Connectome | None
 
     def __init__(
         self, in_features: int, out_features: int | None, values: Mapping[str, Value | None],
@@ -92,6 +102,8 @@ class Layer(nn.Module):
         self.learn = _names(given.pop("learn", ()))
         ranges = dict(given.pop("ranges", None) or {})
         self.surrogate = resolve(given.pop("surrogate", "fast_sigmoid"))
+        seed = given.pop("connectome_seed", 0)
+        fan_out, recurrent_fan_out = given.pop("fan_out", None), given.pop("recurrent_fan_out", None)
         recurrent, bias, norm = given.pop("recurrent", False), given.pop("bias", False), given.pop("norm", None)
         unknown = set(given) - set(Rule.__dataclass_fields__)
         if unknown:
@@ -114,11 +126,21 @@ class Layer(nn.Module):
             assert value is not None
             _declared(type(self), name).create(self, value, N, name in self.learn, ranges.get(name), **place)
 
-        def matrix(rows: int, wanted: bool) -> nn.Parameter | None:
-            return nn.Parameter(torch.empty(rows, N, **place)) if wanted else None
+        def matrix(rows: int, wanted: bool, connectome: Connectome | None) -> nn.Parameter | None:
+            shape = (rows, N) if connectome is None else connectome.index.shape
+            return nn.Parameter(torch.empty(shape, **place)) if wanted else None
 
-        self.register_parameter("weight", matrix(in_features, out_features is not None))
-        self.register_parameter("recurrent", matrix(N, recurrent))
+        self.connectome = self.recurrent_connectome = None
+        if fan_out is not None:
+            if out_features is None:
+                raise ValueError("fan_out: a layer without out_features has no synapses")
+            self.connectome = Connectome(in_features, N, fan_out, seed, place["device"])
+        if recurrent_fan_out is not None:
+            if not recurrent:
+                raise ValueError("recurrent_fan_out: expected recurrent=True with it, got False")
+            self.recurrent_connectome = Connectome(N, N, recurrent_fan_out, seed + 1, place["device"])
+        self.register_parameter("weight", matrix(in_features, out_features is not None, self.connectome))
+        self.register_parameter("recurrent", matrix(N, recurrent, self.recurrent_connectome))
         self.register_parameter("bias", nn.Parameter(torch.zeros(N, **place)) if bias else None)
         self.norm = BatchNorm(N, **place) if norm else None
         self._check_euler()
@@ -135,6 +157,18 @@ class Layer(nn.Module):
     def neuron(self) -> dict[str, Any]:
         """The keyword arguments `tau_mem`, `threshold`, `tau_syn` and `adaptation` of `spiking.kernels.lif`."""
         raise NotImplementedError(f"{type(self).__name__}: define neuron(), the parameters for spiking.kernels.lif")
+
+    def synapses(self) -> Tensor | SparseWeight | None:
+        """The input weights (in, N) as `event_linear` and `lif` take them, `None` without synapses."""
+        if self.weight is None or self.connectome is None:
+            return self.weight
+        return self.connectome.weight(self.weight)
+
+    def recurrent_synapses(self) -> Tensor | SparseWeight | None:
+        """The recurrent weights (N, N) as `lif` takes them, `None` in a layer that is not recurrent."""
+        if self.recurrent is None or self.recurrent_connectome is None:
+            return self.recurrent
+        return self.recurrent_connectome.weight(self.recurrent)
 
     def reset_parameters(self) -> None:
         """Draw the weights anew, for inputs of 10 Hz; `spiking.init.fluctuation_driven_` fits them to other rates."""
@@ -173,15 +207,16 @@ class Layer(nn.Module):
             return self.fire(self.current(x, lengths), state, lengths=lengths, dt=dt, trace=trace, events=events)
         if isinstance(x, Tensor):
             x = x.to(self.weight.dtype)
-        return self._run(x, state, self.weight, lengths, dt, trace, events)
+        return self._run(x, state, self.synapses(), lengths, dt, trace, events)
 
     def current(self, x: Events | Tensor, lengths: Tensor | None = None) -> Tensor:
         """The input currents (T, B, N), weighted and normalised, before bias and recurrent input."""
-        if self.weight is None:
+        weight = self.synapses()
+        if weight is None:
             if isinstance(x, Events):
                 raise ValueError(f"x: {type(self).__name__} without out_features takes currents (T, B, N), got Events")
         else:
-            x = event_linear(x, self.weight, check_finite=self.check_finite)
+            x = event_linear(x, weight, check_finite=self.check_finite)
         return x if self.norm is None else self.norm(x, lengths)
 
     def fire(
@@ -199,13 +234,13 @@ class Layer(nn.Module):
         return self._run(current, state, None, lengths, step, trace, events)
 
     def _run(
-        self, x: Events | Tensor, state: LIFState | None, weight: Tensor | None, lengths: Tensor | None,
+        self, x: Events | Tensor, state: LIFState | None, weight: Tensor | SparseWeight | None, lengths: Tensor | None,
         dt: float | None, trace: bool, events: bool,
     ) -> tuple[Any, LIFState]:
         with torch.set_grad_enabled(torch.is_grad_enabled() and not events):
             output: Any
             output, after = lif(
-                x, state, weight=weight, recurrent=self.recurrent, bias=self.bias, rule=self.rule,
+                x, state, weight=weight, recurrent=self.recurrent_synapses(), bias=self.bias, rule=self.rule,
                 surrogate=self.surrogate, dt=dt, lengths=None if isinstance(x, Events) else lengths, trace=trace,
                 check_finite=self.check_finite, **self.neuron(),
             )

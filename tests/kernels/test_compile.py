@@ -22,6 +22,8 @@ from spiking.kernels.event_linear import gpu as event_gpu
 from spiking.kernels.lif import gpu
 from spiking.kernels.lif.gpu_forward import Switches
 from spiking.kernels.lif.rule import Flags
+from spiking.kernels.sparse_linear import SparseWeight
+from spiking.kernels.sparse_linear import gpu as sparse_gpu
 from spiking.kernels.surrogate.reference import KINDS
 
 from .cases import Case, build
@@ -167,7 +169,7 @@ def compiled(monkeypatch):
 
     monkeypatch.setattr(triton.runtime.driver, "_active", Nowhere())
     monkeypatch.setattr(triton.knobs.runtime, "jit_cache_hook", note)
-    for module in (gpu, event_gpu, delay_gpu):
+    for module in (gpu, event_gpu, delay_gpu, sparse_gpu):
         monkeypatch.setattr(module, "check", lambda device: None)
     for kernel in {v.kernel for v in VARIANTS.values()}:
         kernel.device_caches.clear()
@@ -236,6 +238,34 @@ def test_delays_do_not_recompile(compiled):
             made["signature"][n] == v.types.get(n, "constexpr") for n in v.kernel.arg_names
         )]
         assert same, f"{name}: no variant with {made['signature']}"
+
+
+def test_sparse_synapses_do_not_recompile(compiled):
+    """Neither for rows, inputs, targets, tiles of targets and synapses, nor for slices of events."""
+    for T, B, N in ((16, 16, 128), (1, 1, 5000), (33, 7, 101)):
+        p = build(Case("", T=T, B=B, N=N, inputs=17), torch.float32)
+        fan = SparseWeight.from_dense(torch.ones(17, N).tril(7))
+        for x in (p.events, p.events[T // 2 :]):
+            rows = x.indptr.numel() - 1
+            sparse_gpu.forward(x.indptr, x.index, None, fan.indptr, fan.index, fan.values, rows, N)
+            sparse_gpu.backward(x.indptr, x.index, None, fan.indptr, fan.index, torch.zeros(rows, N))
+            sparse_gpu.inputs(torch.zeros(rows, N), fan.indptr, fan.index, fan.values)
+    assert sorted(name.split(".")[-1] for name, _ in compiled) == ["multiply", "scatter", "sum_events"]
+    for (name, _), made in compiled.items():
+        same = [v for v in VARIANTS.values() if v.kernel.__name__ == name.split(".")[-1] and all(
+            made["signature"][n] == v.types.get(n, "constexpr") for n in v.kernel.arg_names
+        )]
+        assert same, f"{name}: no variant with {made['signature']}"
+
+
+@pytest.mark.parametrize("target", aot.TARGETS)
+def test_the_events_of_a_row_wait_for_each_other(target):
+    """A barrier stands between the store to the targets and the loads of the next event, and is in the final code."""
+    compiled = aot.build(VARIANTS["sparse_linear: fp32"], target)
+    loops = compiled.asm["ttgir"]
+    store = loops.rindex("tt.store") if "tt.store" in loops else loops.rindex("buffer_store")
+    assert re.search(r"(ttg|gpu)\.barrier", loops[store:])
+    assert re.search(r"barrier\.cta|amdgcn\.s\.barrier\(\)|nvvm\.barrier0|bar\.warp", compiled.asm["llir"])
 
 
 @pytest.mark.parametrize(

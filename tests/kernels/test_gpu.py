@@ -16,6 +16,7 @@ from spiking.kernels.lif.rule import Flags
 
 from .cases import CASES, RECURRENT, Case, assert_close, build, specified, through_op
 from .guard import poison
+from .sparse_cases import check_linear, sparse, trains
 
 pytestmark = pytest.mark.gpu
 
@@ -48,6 +49,14 @@ def test_every_case_in_float64(case, monkeypatch):
 def test_every_case_in_float32(case, monkeypatch):
     poison(monkeypatch)
     check(case, torch.float32, 1e-3)
+
+
+@pytest.mark.parametrize(
+    ("T", "B", "inputs", "N", "reach"), [(20, 9, 300, 400, 0.1), (1, 1, 200, 9000, 0.05), (300, 1, 9, 200, 1.0)]
+)
+def test_sparse_synapses(T, B, inputs, N, reach, monkeypatch):
+    poison(monkeypatch)
+    check_linear(trains(T, B, inputs, 0.2, True), sparse(inputs, N, reach), "triton", "cuda")
 
 
 @pytest.mark.parametrize("flags", [Flags(), Flags(1, 2, 0, 0, 0, 0, 0, 2, 1), Flags(0, 1, 1, 1)])
