@@ -8,13 +8,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from spiking.kernels.sparse_linear.weight import SparseWeight
+
 
 def floating(name: str, x: Any, device: torch.device, movable: bool = False) -> None:
-    """Raise unless a tensor holds floating numbers and lies where the input does, or on a CPU if it is movable.
+    """Raise unless a tensor or sparse weight holds floats and lies where the input does, or on a CPU if movable.
 
     Raises:
         TypeError, ValueError: naming the argument.
     """
+    if isinstance(x, SparseWeight):
+        x = x.values
     _tensor(name, x)
     if not x.is_floating_point():
         raise ValueError(f"{name}: expected floating numbers, got {x.dtype}")
