@@ -15,8 +15,8 @@ With ' for the previous step, x the input, W and V the input and recurrent weigh
 LIF and current-based LIF have no w. ALIF (Bellec et al. 2018, eqs. 1-3; Yin et al. 2021) has r > 0, p = 0, q = 1 - b.
 adLIF (Bittar & Garner 2022) has r = 0 and q standing for b + a theta, because its w reads u before the reset. SE-adLIF
 and EF-adLIF are those of Baronig et al. 2024, eqs. 5-8. C-SiLIF (Fabre et al. 2025) turns a complex potential by
-lambda = exp((-1/tau_mem + 2 pi i f) dt) in each step; u is its real part and w its imaginary part times Im lambda / s, so
-that EF-adLIF's equations hold with a = b = Re lambda, p = (Im lambda)^2 / s and q = 0.
+lambda = exp((-1/tau_mem + 2 pi i f) dt) in each step; u is its real part, and w its imaginary part times Im lambda / s,
+which is EF-adLIF's w with a = b = Re lambda, p = (Im lambda)^2 / s and q = 0; s = 1 - abs(lambda) or 1.
 
 The event path gathers the rows of W inside the loop over time, so that currents are never stored. For the backward
 pass a backend keeps the state every CHECKPOINT steps and spikes as bits, and computes the steps between again; the CPU
