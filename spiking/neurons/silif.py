@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from torch import Tensor
 from typing_extensions import Unpack
 
 from spiking.kernels import Resonance
@@ -94,11 +95,11 @@ class CSiLIF(Layer):
         **options: Unpack[Options],
     ) -> None:
         N = population(in_features, out_features)
-        tau_mem = CSiLIF.tau_mem.draw(tau_mem, N)
-        frequency = 1000.0 / tau_mem if frequency is None else CSiLIF.frequency.draw(frequency, N)
+        drawn: Tensor = CSiLIF.tau_mem.draw(tau_mem, N)
+        frequency = 1000.0 / drawn if frequency is None else CSiLIF.frequency.draw(frequency, N)
         options.setdefault("input_scale", "one")
         super().__init__(
-            in_features, out_features, {"tau_mem": tau_mem, "frequency": frequency, "threshold": threshold}, **options
+            in_features, out_features, {"tau_mem": drawn, "frequency": frequency, "threshold": threshold}, **options
         )
 
     def neuron(self) -> dict[str, Any]:
