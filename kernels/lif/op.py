@@ -35,6 +35,7 @@ import torch
 from torch import Tensor
 
 from spiking.events import Events
+from spiking.kernels import finite
 from spiking.kernels.arguments import floating, number, whole
 from spiking.kernels.backend import fall_back, resolve
 from spiking.kernels.event_linear.op import event_linear

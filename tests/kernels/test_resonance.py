@@ -138,7 +138,7 @@ def test_a_resonance_of_no_or_whole_turns_is_a_leak(backend: str) -> None:
 @pytest.mark.parametrize(
     ("frequency", "rule", "message"),
     [
-        (math.nan, Rule(), "frequency: expected a finite number of Hz, got nan"),
+        (math.nan, Rule(), "adaptation.frequency: expected finite numbers, got nan at neuron 0"),
         (torch.ones(5), Rule(), r"frequency: expected a number or \(7,\), got \(5,\)"),
         (10.0, Rule(decay="euler"), "decay: a resonance takes its step exactly, with 'exp', got 'euler'"),
     ],
