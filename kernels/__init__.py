@@ -3,11 +3,12 @@
 from spiking.kernels.backend import FallbackWarning, set_backend
 from spiking.kernels.delay import delay_linear
 from spiking.kernels.event_linear import event_linear
-from spiking.kernels.lif import Adaptation, LIFState, Rule, lif
+from spiking.kernels.lif import Adaptation, LIFState, Resonance, Rule, lif
 from spiking.kernels.sparse_linear import SparseWeight
 from spiking.kernels.surrogate import Surrogate
 
 __all__ = [
-    "Adaptation", "FallbackWarning", "LIFState", "Rule", "SparseWeight", "Surrogate", "delay_linear", "event_linear",
+    "Adaptation", "FallbackWarning", "LIFState", "Resonance", "Rule", "SparseWeight", "Surrogate", "delay_linear",
+    "event_linear",
     "lif", "set_backend",
 ]

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from spiking.events import Events
-from spiking.kernels.lif.op import parameters
+from spiking.kernels.lif.op import Resonance, parameters
 from spiking.kernels.lif.rule import A, B, C, P, S
 
 if TYPE_CHECKING:
@@ -37,7 +37,8 @@ DOUBLINGS = 24  # the sum over k runs to 2^24 steps, beyond the memory of any ne
 def filter_energy(layer: Layer, dt: float) -> Tensor:
     """e = sum_k h_k^2 of each neuron's response to one unit of input, below threshold.
 
-    A neuron whose adaptation amplifies its input, up to instability (AdLIF with a < 0), counts without its adaptation.
+    A neuron whose adaptation amplifies its input, up to instability (AdLIF with a < 0), counts without its adaptation;
+    a resonating one amplifies it too, but always dies out.
 
     Arguments:
         layer: a layer of neurons.
@@ -49,14 +50,14 @@ def filter_energy(layer: Layer, dt: float) -> Tensor:
     with torch.no_grad():
         N = layer.out_features
         device = next(iter([*layer.parameters(), *layer.buffers()])).device
-        rows, flags = parameters(
-            N, dt, layer.rule, bias=None, dtype=torch.float64, device=device, **layer.neuron()
-        )
+        neuron = layer.neuron()
+        rows, flags = parameters(N, dt, layer.rule, bias=None, dtype=torch.float64, device=device, **neuron)
         a, s, c, b, p = rows[A], rows[S], rows[C], rows[B], rows[P]
         plain = _energy(a, s, c, b, p, flags.synapse, False, False)
         if flags.adaptation != 1:
             return plain
-        return torch.fmin(plain, _energy(a, s, c, b, p, flags.synapse, True, bool(flags.adapt_previous)))
+        adapted = _energy(a, s, c, b, p, flags.synapse, True, bool(flags.adapt_previous))
+        return adapted if isinstance(neuron["adaptation"], Resonance) else torch.fmin(plain, adapted)
 
 
 def _energy(

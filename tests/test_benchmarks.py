@@ -14,7 +14,7 @@ import torch
 from spiking.datasets.nmnist_camera import NMNIST
 from spiking.kernels import set_backend
 from spiking.training import Outcome
-from tests.datasets import mnist
+from tests.datasets import mnist, test_spoken
 from tests.datasets.test_sources import nmnist_files
 
 
@@ -189,3 +189,35 @@ def test_saccades_to_real_leaves_the_real_images_out(
     (real / "Train" / "1" / "00002.bin").unlink()
     with pytest.raises(SystemExit, match="don't show MNIST's training images of their numbers"):
         transfer.main()
+
+
+def test_recipes_learn_without_the_held_out_speakers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipes, runs = script("recipes"), []
+
+    def run(model: Any, data: Any, trainer: Any, folder: Path, resume: bool) -> Any:
+        runs.append((data, model.lr, trainer["max_epochs"]))
+        return trained(model, data, trainer, folder, resume)
+
+    trained = recipes.run
+    monkeypatch.setattr(recipes, "run", run)
+    monkeypatch.setenv("SPIKING_CACHE", str(tmp_path / "cache"))
+    root = tmp_path / "files"
+    root.mkdir()
+    for k, name in enumerate(test_spoken.names("abcd")):
+        (root / name).write_bytes(test_spoken.wav(test_spoken.wave(k)))
+    words = ["recipes.py", "--root", str(root), "--out", str(tmp_path / "out"), "--epochs", "1", "--width", "6"]
+    monkeypatch.setattr("sys.argv", [*words, "--seeds", "1", "--data.steps", "20"])
+    assert recipes.main() == 0
+    assert [lr for _, lr, _ in runs] == [0.01, 0.005, 0.001, 0.01]
+    for data, _, epochs in runs:
+        heard, held = (set(store.metadata["speaker"]) for store in (data.train, data.test))
+        assert len(heard) == len(held) == 2 and not heard & held and epochs == 1
+        assert set(data.test.metadata["split"]) == {"train"} and data.valid is None and data.whole is data.train
+    said = capsys.readouterr().out
+    assert all(recipe.title in said for recipe in recipes.RECIPES.values())
+    kept = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert f"| ridge regression on five time bins | {100 * kept['control_bins_accuracy']:.1f} %" in said
+    assert kept["csilif.parameters"] == 140 * 6 + 6 * 6 + 2 * 4 * 6 + 6 * 2
+    assert recipes.main() == 0 and len(runs) == 4  # what is done is not done again

@@ -52,7 +52,7 @@ def event_linear(
     if len(x.shape) != 3:
         raise ValueError(f"x: expected (T, B, in), got {tuple(x.shape)}")
     check_layout("weight", weight)
-    floating("weight", weight.values if isinstance(weight, SparseWeight) else weight, x.device)
+    floating("weight", weight, x.device)
     if weight.ndim != 2 or weight.shape[0] != x.shape[2]:
         raise ValueError(f"weight: expected (in={x.shape[2]}, out), got {tuple(weight.shape)}")
     if check_finite:

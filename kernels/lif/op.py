@@ -14,7 +14,9 @@ With ' for the previous step, x the input, W and V the input and recurrent weigh
 
 LIF and current-based LIF have no w. ALIF (Bellec et al. 2018, eqs. 1-3; Yin et al. 2021) has r > 0, p = 0, q = 1 - b.
 adLIF (Bittar & Garner 2022) has r = 0 and q standing for b + a theta, because its w reads u before the reset. SE-adLIF
-and EF-adLIF are those of Baronig et al. 2024, eqs. 5-8.
+and EF-adLIF are those of Baronig et al. 2024, eqs. 5-8. C-SiLIF (Fabre et al. 2025) turns a complex potential by
+lambda = exp((-1/tau_mem + 2 pi i f) dt) in each step; u is its real part, and w its imaginary part times Im lambda / s,
+which is EF-adLIF's w with a = b = Re lambda, p = (Im lambda)^2 / s and q = 0; s = 1 - abs(lambda) or 1.
 
 The event path gathers the rows of W inside the loop over time, so that currents are never stored. For the backward
 pass a backend keeps the state every CHECKPOINT steps and spikes as bits, and computes the steps between again; the CPU
@@ -36,6 +38,7 @@ import torch
 from torch import Tensor
 
 from spiking.events import Events
+from spiking.kernels import finite
 from spiking.kernels.arguments import floating, number, whole
 from spiking.kernels.backend import fall_back, resolve
 from spiking.kernels.event_linear.op import event_linear
@@ -96,6 +99,17 @@ class Adaptation:
                 raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {getattr(self, name)!r}")
 
 
+@dataclass(frozen=True)
+class Resonance:
+    """A membrane potential that turns in the complex plane; its imaginary part is w, see the head of this file.
+
+    Arguments:
+        frequency: f in Hz, a number or (N,).
+    """
+
+    frequency: Number
+
+
 def lif(
     x: Events | Tensor,
     state: LIFState | None = None,
@@ -106,7 +120,7 @@ def lif(
     tau_mem: Number = 20.0,
     threshold: Number = 1.0,
     tau_syn: Number | None = None,
-    adaptation: Adaptation | None = None,
+    adaptation: Adaptation | Resonance | None = None,
     rule: Rule | None = None,
     surrogate: str | Surrogate | Spike = "fast_sigmoid",
     dt: float | None = None,
@@ -125,7 +139,7 @@ def lif(
         bias: (N,) constant current.
         tau_mem, tau_syn: time constants in ms, a number or (N,); without `tau_syn` the current has no memory.
         threshold: a number or (N,).
-        adaptation: the slow variable of an adaptive neuron.
+        adaptation: the slow variable of an adaptive neuron, or the frequency of a resonating one.
         rule: switches of integration, reset and refractory time.
         surrogate: derivative of the spike: a name, a `Surrogate`, or a callable x -> z (reference backend).
         dt: step in ms; Events bring their own.
@@ -227,7 +241,7 @@ def parameters(
     tau_mem: Number,
     threshold: Number,
     tau_syn: Number | None,
-    adaptation: Adaptation | None,
+    adaptation: Adaptation | Resonance | None,
     bias: Tensor | None,
     dtype: torch.dtype,
     device: torch.device,
@@ -256,7 +270,16 @@ def parameters(
     s = 1 - a if rule.input_scale == "decay" else row(1.0)
     c = zero if tau_syn is None else decay("tau_syn", tau_syn)
     b, p, q, r, kind, previous = zero, zero, zero, zero, 0, False
-    if adaptation is not None:
+    if isinstance(adaptation, Resonance):
+        if rule.decay != "exp":
+            raise ValueError(f"decay: a resonance takes its step exactly, with 'exp', got {rule.decay!r}")
+        angle = row(adaptation.frequency, "adaptation.frequency") * (2 * math.pi * dt / 1000)
+        if device.type == "cpu" and not torch.compiler.is_compiling():
+            finite.demand("adaptation.frequency", angle, "neuron")  # in the op it would be taken for the decay's
+        p = (a * angle.sin()).square() / s
+        a = b = a * angle.cos()
+        kind, previous = 1, True
+    elif adaptation is not None:
         b = decay("adaptation.tau", adaptation.tau)
         gain = 1 - b if adaptation.scale == "decay" else row(1.0)
         q = gain * row(adaptation.spike, "adaptation.spike")
@@ -306,8 +329,7 @@ def _check(
 ) -> None:
     for name, tensor in (("recurrent", recurrent), ("bias", bias)):
         if tensor is not None:
-            numbers = tensor.values if isinstance(tensor, SparseWeight) else tensor
-            floating(name, numbers, x.device, movable=tensor is bias)
+            floating(name, tensor, x.device, movable=tensor is bias)
     if recurrent is not None and recurrent.shape != (N, N):
         raise ValueError(f"recurrent: expected ({N}, {N}), got {tuple(recurrent.shape)}")
     if bias is not None and bias.shape != (N,):

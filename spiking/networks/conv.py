@@ -153,7 +153,7 @@ class SpikingConvNet(Network):
         kernel, stride, pool: of each convolution, one number for all or one for each; `pool` averages the spikes over
             squares of that many pixels on their way to the next layer.
         hidden: neurons of fully connected layers behind the convolutions.
-        neuron: a name ("lif", "cuba", "alif", "adlif", "seadlif") or a class.
+        neuron: a name ("lif", "cuba", "alif", "adlif", "seadlif", "silif", "csilif") or a class.
         norm: "batch", batch normalisation over time and batch, or `None`.
         dropout: probability with which a neuron is silenced for a sample, while training.
         skip: shortcuts around the convolutions, through a 1x1 convolution where shapes differ.

@@ -28,7 +28,8 @@ class SpikingMLP(Network):
 
     Arguments:
         sizes: channels of the input, neurons of each hidden layer, classes.
-        neuron: of the hidden layers, a name ("lif", "cuba", "alif", "adlif", "seadlif") or a class.
+        neuron: of the hidden layers, a name ("lif", "cuba", "alif", "adlif", "seadlif", "silif", "csilif") or a
+            class.
         recurrent: neurons of a hidden layer feel each other's spikes one step later.
         norm: "batch", batch normalisation of the hidden currents over time and batch.
         dropout: probability with which a hidden neuron is silenced for a sample, while training.

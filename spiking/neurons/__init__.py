@@ -12,13 +12,15 @@ from spiking.neurons.layer import Layer
 from spiking.neurons.li import LI
 from spiking.neurons.lif import LIF
 from spiking.neurons.norm import BatchNorm
+from spiking.neurons.silif import CSiLIF, SiLIF
 from spiking.neurons.state import detach
 
 NEURONS: dict[str, type[Layer]] = {
-    "lif": LIF, "cuba": CubaLIF, "alif": ALIF, "adlif": AdLIF, "seadlif": SEAdLIF, "li": LI,
+    "lif": LIF, "cuba": CubaLIF, "alif": ALIF, "adlif": AdLIF, "seadlif": SEAdLIF, "silif": SiLIF,
+    "csilif": CSiLIF, "li": LI,
 }
 
 __all__ = [
-    "ALIF", "LI", "LIF", "NEURONS", "AdLIF", "BatchNorm", "Bounded", "Connectome", "CubaLIF", "Delay", "Delayed",
-    "DelayedState", "Layer", "SEAdLIF", "detach", "like", "tau",
+    "ALIF", "LI", "LIF", "NEURONS", "AdLIF", "BatchNorm", "Bounded", "CSiLIF", "Connectome", "CubaLIF", "Delay",
+    "Delayed", "DelayedState", "Layer", "SEAdLIF", "SiLIF", "detach", "like", "tau",
 ]

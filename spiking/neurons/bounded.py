@@ -70,7 +70,7 @@ class Bounded:
         held = raw if raw is not None else layer._buffers.get(self.name)
         if held is None:
             raise AttributeError(f"{self.name}: {type(layer).__name__} was made without it")
-        chosen = self._draw(value, held.shape[0]).to(held.device, held.dtype)
+        chosen = self.draw(value, held.shape[0]).to(held.device, held.dtype)
         if raw is not None:
             self._inside(chosen, self._range(layer))
             chosen = chosen.log() if self.log else chosen
@@ -98,7 +98,7 @@ class Bounded:
             bounds = (float(value[0]), float(value[1])) if isinstance(value, (tuple, list)) else (self.low, self.high)
         elif not (len(bounds) == 2 and bounds[0] < bounds[1] and (bounds[0] > 0 or not self.log)):
             raise ValueError(f"ranges: expected {self.name}=(low, high), low < high, got {bounds}")
-        chosen = self._draw(value, size).to(device=device, dtype=dtype or torch.get_default_dtype())
+        chosen = self.draw(value, size).to(device=device, dtype=dtype or torch.get_default_dtype())
         if not learn:
             layer._buffers[self.name] = chosen  # register_buffer refuses a name that the class declares
             return
@@ -106,7 +106,19 @@ class Bounded:
         _bounds(layer)[self.name] = bounds
         layer.register_parameter(f"raw_{self.name}", nn.Parameter(chosen.log() if self.log else chosen))
 
-    def _draw(self, value: Value, size: int) -> Tensor:
+    def draw(self, value: Value, size: int) -> Tensor:
+        """The value for each neuron.
+
+        Arguments:
+            value: a number, (N,), or (low, high) between which each neuron draws its own.
+            size: N.
+
+        Returns:
+            (N,), float64 unless a tensor was given.
+
+        Raises:
+            ValueError: naming the parameter, if the value has another shape or none for the parameter.
+        """
         if isinstance(value, (tuple, list)):
             if len(value) != 2 or not value[0] < value[1]:
                 raise ValueError(f"{self.name}: expected (low, high), low < high, got {value}")

@@ -91,12 +91,9 @@ class Layer(nn.Module):
         **options: Unpack[Options],
     ) -> None:
         super().__init__()
-        for name, size in (("in_features", in_features), ("out_features", out_features)):
-            if size is not None and not (isinstance(size, int) and size > 0):
-                raise ValueError(f"{name}: expected a whole number above 0, got {size!r}")
         given: dict[str, Any] = dict(options)
         place: dict[str, Any] = {"device": given.pop("device", None), "dtype": given.pop("dtype", None)}
-        self.in_features, self.out_features = in_features, out_features or in_features
+        self.in_features, self.out_features = in_features, population(in_features, out_features)
         self.dt = given.pop("dt", None)
         self.check_finite = given.pop("check_finite", False)
         self.learn = _names(given.pop("learn", ()))
@@ -283,6 +280,18 @@ class Layer(nn.Module):
             if getattr(self.rule, name) != getattr(default, name)
         ]
         return ", ".join(parts)
+
+
+def population(in_features: int, out_features: int | None) -> int:
+    """How many neurons a layer of these sizes has.
+
+    Raises:
+        ValueError: naming the size that isn't a whole number above 0.
+    """
+    for name, size in (("in_features", in_features), ("out_features", out_features)):
+        if size is not None and not (isinstance(size, int) and size > 0):
+            raise ValueError(f"{name}: expected a whole number above 0, got {size!r}")
+    return out_features or in_features
 
 
 def declared_by(kind: type) -> dict[str, Bounded]:

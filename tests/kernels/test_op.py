@@ -26,7 +26,7 @@ def matrix(inputs: int = 30, N: int = 12, dtype: torch.dtype = torch.float32) ->
 
 
 @pytest.mark.parametrize(
-    "name", ["lif", "everything_long", "lengths_dense", "lif_without_trace", "recurrent_everything"]
+    "name", ["lif", "everything_long", "lengths_dense", "lif_without_trace", "resonance", "recurrent_everything"]
 )
 def test_opcheck_lif(name: str) -> None:
     case = next(case for case in CASES + RECURRENT if case.name == name)

@@ -297,7 +297,7 @@ def test_info_s_mistakes(recordings: Path, tmp_path: Path, capsys: pytest.Captur
     [
         ([], 2, ""),
         (["fly"], 2, "train"),
-        (["train", "mnist"], 2, "digits, dvsgesture, folder, mnist-saccades, nmnist, shd, shd-delays, spoken"),
+        (["train", "mnist"], 2, "mnist-saccades, nmnist, shd, shd-csilif, shd-delays, spoken"),
         (["train", "nmnist"], 2, "--root"),
         (["train", "folder"], 2, "--root"),
         (["train", "folder", "--root", "/nowhere/at/all"], 1, "/nowhere/at/all"),

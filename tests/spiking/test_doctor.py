@@ -20,7 +20,7 @@ def test_warm_runs_every_neuron() -> None:
     said: list[str] = []
     warm(said.append)
     assert [line.split()[1] for line in said if line.startswith("neuron")] == [
-        "lif", "cuba", "alif", "adlif", "seadlif",
+        "lif", "cuba", "alif", "adlif", "seadlif", "silif", "csilif",
     ]
 
 

@@ -14,7 +14,7 @@ from spiking.datasets import load
 from spiking.init import filter_energy, fluctuation_driven_, poisson, weight_std
 from spiking.kernels import set_backend
 from spiking.networks import SpikingConvNet, SpikingMLP
-from spiking.neurons import ALIF, LI, LIF, AdLIF, CubaLIF, Layer, SEAdLIF
+from spiking.neurons import ALIF, LI, LIF, AdLIF, CSiLIF, CubaLIF, Layer, SEAdLIF, SiLIF
 
 
 @pytest.fixture(autouse=True)
@@ -39,6 +39,8 @@ def silent(layer: Layer) -> Layer:
         AdLIF(1, 1, a=0.5, b=1.0, tau_mem=10.0, tau_adapt=30.0),
         SEAdLIF(1, 1, a=0.5, b=1.0, tau_mem=40.0, tau_adapt=240.0),
         SEAdLIF(1, 1, a=0.2, b=1.0, tau_mem=60.0, tau_adapt=240.0, coupling="euler"),
+        SiLIF(1, 1, a=0.5, b=1.0, tau_mem=40.0, tau_adapt=240.0), CSiLIF(1, 1, tau_mem=40.0),
+        CSiLIF(1, 1, tau_mem=40.0, frequency=125.0), CSiLIF(1, 1, tau_mem=80.0, frequency=3.0, input_scale="decay"),
     ],
     ids=repr,
 )
@@ -165,6 +167,8 @@ NETS: list[Any] = [
     pytest.param(lambda: SpikingMLP(SIZES, "alif", recurrent=True, dt=10.0), id="alif-recurrent"),
     pytest.param(lambda: SpikingMLP(SIZES, "adlif", norm="batch", dt=10.0), id="adlif-norm"),
     pytest.param(lambda: SpikingMLP(SIZES, "seadlif", dt=10.0), id="seadlif"),
+    pytest.param(lambda: SpikingMLP(SIZES, "silif", dt=10.0), id="silif"),
+    pytest.param(lambda: SpikingMLP(SIZES, "csilif", recurrent=True, dt=10.0), id="csilif-recurrent"),
     pytest.param(lambda: SpikingConvNet(SENSOR, (4, 8), hidden=(32,), dt=10.0), id="conv"),
     pytest.param(lambda: SpikingConvNet(SENSOR, (4, 8), norm=None, skip=True, dt=10.0), id="conv-skip"),
 ]

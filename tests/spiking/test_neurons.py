@@ -23,11 +23,24 @@ from spiking import Events
 from spiking.init import poisson
 from spiking.kernels import LIFState, set_backend
 from spiking.kernels.surrogate import arctan
-from spiking.neurons import ALIF, LI, LIF, NEURONS, AdLIF, BatchNorm, CubaLIF, Layer, SEAdLIF, detach
+from spiking.neurons import (
+    ALIF,
+    LI,
+    LIF,
+    NEURONS,
+    AdLIF,
+    BatchNorm,
+    CSiLIF,
+    CubaLIF,
+    Layer,
+    SEAdLIF,
+    SiLIF,
+    detach,
+)
 from spiking.neurons.bounded import fold
 
 T, B, IN, N = 40, 3, 12, 7
-CLASSES = [LIF, CubaLIF, ALIF, AdLIF, SEAdLIF]
+CLASSES = [LIF, CubaLIF, ALIF, AdLIF, SEAdLIF, SiLIF, CSiLIF]
 
 
 @pytest.fixture(autouse=True)
@@ -79,11 +92,12 @@ def test_alif_with_reset_next_is_bellec_and_yin() -> None:
         assert torch.equal(spikes[t], z)
 
 
-def test_adlif_is_bittar_and_garner() -> None:
-    layer = AdLIF(IN, N, dt=1.0, threshold=1.0, recurrent=True, dtype=torch.float64)
+@pytest.mark.parametrize(("kind", "dt"), [(AdLIF, 1.0), (SiLIF, 4.0)])
+def test_adlif_is_bittar_and_garner_and_silif_fabre(kind: type[Layer], dt: float) -> None:
+    layer = kind(IN, N, dt=dt, threshold=1.0, recurrent=True, dtype=torch.float64)
     x = inputs(3.0)
     spikes, membrane = run(layer, x)
-    alpha, beta = torch.exp(-1 / layer.tau_mem), torch.exp(-1 / layer.tau_adapt)
+    alpha, beta = torch.exp(-dt / layer.tau_mem), torch.exp(-dt / layer.tau_adapt)
     u = w = s = torch.zeros(B, N, dtype=torch.float64)
     for t in range(T):
         w = beta * w + layer.a * u + layer.b * s
@@ -111,6 +125,58 @@ def test_seadlif_is_baronig(coupling: str) -> None:
         u, z = u_new, z_new
         torch.testing.assert_close(membrane[t], u_hat)
         assert torch.equal(spikes[t], z)
+
+
+def test_csilif_is_fabre() -> None:
+    """Their constants: lambda = (-e^p + i omega) e^d, p = log 0.5, omega = pi, one e^d a neuron, the input times b."""
+    layer = CSiLIF(IN, N, dt=4.0, recurrent=True, dtype=torch.float64)
+    x = inputs(1.5)
+    spikes, membrane = run(layer, x)
+    d = torch.log(8 / layer.tau_mem)
+    turn = torch.exp(torch.complex(-torch.full_like(d, 0.5), torch.full_like(d, math.pi)) * d.exp())
+    u, s = torch.zeros(B, N, dtype=torch.complex128), torch.zeros(B, N, dtype=torch.float64)
+    for t in range(T):
+        u = turn * (u - 0.5 * s) + 0.5 * (x[t] @ layer.weight.detach() + s @ layer.recurrent.detach())
+        s = (2 * u.real - 1 > 0).double()
+        torch.testing.assert_close(membrane[t], 2 * u.real)
+        assert torch.equal(spikes[t], s)
+
+
+@pytest.mark.parametrize(
+    ("kind", "ranges"),
+    [
+        (SiLIF, {"tau_mem": (4, 100), "tau_adapt": (100, 400), "a": (0, 1), "b": (0, 2)}),
+        (CSiLIF, {"tau_mem": (16, 800)}),
+    ],
+)
+def test_fabres_neurons_start_in_their_ranges_and_may_leave_those_of_time_constants(
+    kind: type[Layer], ranges: dict[str, tuple[float, float]]
+) -> None:
+    layer = kind(IN, 2000, learn=tuple(ranges))
+    for name, (low, high) in ranges.items():
+        value = getattr(layer, name).detach()
+        assert low <= float(value.min()) < 1.02 * low + 0.01 and 0.98 * high < float(value.max()) <= high
+        if name.startswith("tau"):
+            share = float((value < math.sqrt(low * high)).float().mean())
+            assert abs(share - 0.5) < 0.05  # uniform in the logarithm
+            assert layer.bounds[name] == (getattr(kind, name).low, getattr(kind, name).high) != (low, high)
+        else:
+            assert layer.bounds[name] == (low, high)
+    if kind is CSiLIF:
+        torch.testing.assert_close(layer.frequency, 1000 / layer.tau_mem.detach())
+        assert torch.equal(CSiLIF(IN, N, frequency=12.0).frequency, torch.full((N,), 12.0))
+
+
+def test_a_resonator_answers_to_its_own_frequency() -> None:
+    """Trains of equal rate and another rhythm leave it silent: what no leaky integrator can do."""
+    layer = CSiLIF(1, 1, tau_mem=200.0, frequency=20.0, dt=1.0)
+    nn.init.constant_(layer.weight, 0.3)
+    fired = {}
+    for period in (30, 40, 50, 60, 75):  # ms; its own is 50
+        x = torch.zeros(600, 1, 1)
+        x[::period] = period / 50
+        fired[period] = int(layer(x)[0].sum())
+    assert fired[50] > 0 and fired == {period: fired[50] * (period == 50) for period in fired}
 
 
 def test_li_integrates_and_never_spikes() -> None:
@@ -196,7 +262,8 @@ def test_neurons_without_synapses_take_currents() -> None:
 
 @pytest.mark.parametrize("kind", [*CLASSES, LI])
 def test_every_learned_parameter_gets_a_gradient(kind: type[Layer]) -> None:
-    names = tuple(name for name in ("tau_mem", "tau_syn", "tau_adapt", "threshold", "strength", "a", "b", "gain")
+    names = tuple(name for name in ("tau_mem", "tau_syn", "tau_adapt", "threshold", "strength", "a", "b", "gain",
+                               "frequency")
                   if hasattr(kind, name) and not (kind is LIF and name == "tau_syn"))
     layer = kind(IN, N, learn=names, bias=True, dt=2.0)
     out, _ = layer(poisson(80.0, 2.0, T, B, IN))
@@ -360,6 +427,11 @@ def test_empty_batches(kind: type[Layer]) -> None:
             "tau_mem: decay='euler' needs at least one step of 5.0 ms, got 1.0 ms",
         ),
         (lambda: SEAdLIF(3, 2, coupling="exact"), "coupling: expected symplectic or euler"),
+        (lambda: SiLIF(0, 3), "in_features: expected a whole number above 0, got 0"),
+        (lambda: CSiLIF(3, 2.5), "out_features: expected a whole number"),
+        (lambda: CSiLIF(3, 2, frequency=-5.0), "frequency: expected finite numbers above 0"),
+        (lambda: CSiLIF(3, 2, frequency=2000.0, learn=("frequency",)), "frequency: expected 0.1 to 1000 Hz"),
+        (lambda: CSiLIF(3, 2, decay="euler", dt=1.0), "decay: a resonance takes its step exactly"),
         (lambda: Layer(3, 2, {"tau_mem": 5.0}), "values: Layer declares no parameter, got 'tau_mem'"),
     ],
 )

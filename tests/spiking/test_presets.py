@@ -66,8 +66,8 @@ def deep(root: Path) -> tuple[Path, list[str]]:
 
 
 MADE = {
-    "shd": shd, "ssc": ssc, "dvsgesture": dvsgesture, "mnist-saccades": saccades, "spoken": spoken, "shd-delays": shd,
-    "ssc-delays": deep, "spoken-delays": spoken,
+    "shd": shd, "ssc": ssc, "dvsgesture": dvsgesture, "mnist-saccades": saccades, "spoken": spoken, "shd-csilif": shd,
+    "ssc-csilif": ssc, "shd-delays": shd, "ssc-delays": deep, "spoken-delays": spoken,
 }  # fmt: skip
 
 
@@ -101,6 +101,7 @@ def test_one_run_for_each_speaker(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     [
         ("shd", "speaker", "train"), ("ssc", "speaker", "valid"), ("dvsgesture", "user", "train"),
         ("shd-delays", "speaker", "train"), ("ssc-delays", "speaker", "valid"),
+        ("shd-csilif", "speaker", "train"), ("ssc-csilif", "speaker", "valid"),
     ],
 )
 def test_the_test_recordings_choose_nothing(
