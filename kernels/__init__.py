@@ -2,11 +2,12 @@
 
 from spiking.kernels.backend import FallbackWarning, set_backend
 from spiking.kernels.delay import delay_linear
+from spiking.kernels.event_conv import event_conv
 from spiking.kernels.event_linear import event_linear
 from spiking.kernels.lif import Adaptation, LIFState, Rule, lif
 from spiking.kernels.surrogate import Surrogate
 
 __all__ = [
-    "Adaptation", "FallbackWarning", "LIFState", "Rule", "Surrogate", "delay_linear", "event_linear", "lif",
-    "set_backend",
+    "Adaptation", "FallbackWarning", "LIFState", "Rule", "Surrogate", "delay_linear", "event_conv", "event_linear",
+    "lif", "set_backend",
 ]
