@@ -135,7 +135,7 @@ def forward(indptr: Tensor, index: Tensor, value: Tensor | None, weight: Tensor,
         reach[grid](
             pointers, index[order] % columns.size, _value(value, order, weight), weight, out, *_numbers(shape), planes,
             planes // groups, N, weight.shape[3] // 16, _type(weight), TOGETHER, PIXELS, size, **OPTIONS,
-        )
+        )  # fmt: skip
     return out
 
 
@@ -153,8 +153,9 @@ def backward(indptr: Tensor, index: Tensor, value: Tensor | None, grad: Tensor, 
     with torch.cuda.device_of(grad):
         collect[planes * taps[0] * taps[1], shares, triton.cdiv(wide, size)](
             pointers, index[order], _rows(indptr, index.numel())[order], _value(value, order, grad), last, out,
-            *_numbers(shape), planes, planes // shape.groups, wide // 16, shares, _type(grad), GATHERED, size, **OPTIONS,
-        )
+            *_numbers(shape), planes, planes // shape.groups, wide // 16, shares, _type(grad), GATHERED, size,
+            **OPTIONS,
+        )  # fmt: skip
     return cut(out.sum(0).to(grad.dtype), N)
 
 
@@ -173,8 +174,8 @@ def _group(key: Tensor, kinds: int) -> tuple[Tensor, Tensor]:
 def _numbers(shape: Geometry) -> tuple[int, ...]:
     """What the kernels take as AXES."""
     down, across = shape.rows, shape.columns
-    return (down.size, across.size, down.out, across.out, *(n for pair in zip(
-        (down.kernel, *down[2:]), (across.kernel, *across[2:]), strict=True) for n in pair))
+    pairs = zip((down.kernel, *down[2:]), (across.kernel, *across[2:]), strict=True)
+    return down.size, across.size, down.out, across.out, *(n for pair in pairs for n in pair)
 
 
 def _value(value: Tensor | None, order: Tensor, like: Tensor) -> Tensor | None:

@@ -2,10 +2,10 @@
 
     ours (in, kh, kw, out / groups)      torch (out, in / groups, kh, kw)
 
-A pixel p of one axis meets only the taps k of one remainder, which meet outputs of equal distance, in falling order. So
-with the taps of an axis parted by remainder, each falling, what any pixel adds is one run of taps onto one run of outputs.
-All runs are made equally long, by taps of weight 0, and outputs get a margin for what lands beside them: no event is
-then any different from the others, which a processor likes.
+A pixel p of one axis meets only the taps k of one remainder, and the more a tap falls short the further on is the
+output that it meets. So with the taps of an axis parted by remainder, each falling, what any pixel adds is one run of
+taps onto one run of outputs. All runs are made equally long, by taps of weight 0, and outputs get a margin for what
+lands beside them: then no event differs from the others, and the processor has nothing to guess.
 """
 
 from __future__ import annotations
