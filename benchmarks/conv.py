@@ -3,9 +3,9 @@
     python benchmarks/conv.py [--root PATH] [--rounds 15] [--threads 2]
     python benchmarks/conv.py --crossover
 
-N-MNIST recordings (of PATH, or $SPIKING_DATA/nmnist_small; simulated digits where neither is there), batches of 32
-binned at several steps, into layers as `spiking train nmnist` and others have them. Three ways in turn, on the same threads:
-`event_conv`; conv2d of frames that lie there; and conv2d with making the frames, which is what a network that is
+N-MNIST recordings (of PATH, or $SPIKING_DATA/nmnist_small; simulated digits where neither is there), some 500 frames of
+them binned at several steps, into layers as `spiking train nmnist` and others have them. Three ways in turn, on the
+same threads: `event_conv`; conv2d of frames that lie there; and conv2d with making the frames, which is what a network that is
 given events must do. Each timed call follows one of the same way that isn't timed. Outputs and weight gradients are
 compared first, and where they disagree no ratio is printed and the exit status is 1. Milliseconds are of the clock, and
 beside them of processors: what other programs take of a busy machine is in the former only.
@@ -124,7 +124,7 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    batch, rounds = (2 if options.quick else 32), options.rounds or (2 if options.quick else 15)
+    batch, rounds = (2 if options.quick else 32), options.rounds or (2 if options.quick else 15)  # of 20 ms
     root = options.root
     if root is None:
         beside = Path(os.environ.get("SPIKING_DATA", Path(__file__).parents[2] / "shared" / "data")) / "nmnist_small"
@@ -137,7 +137,8 @@ def main() -> int:
         if options.crossover:
             name, x = "random", noise(given, batch)
         else:
-            name, x = recordings(root, given if not options.quick else 20.0, batch)
+            dt = 20.0 if options.quick else given
+            name, x = recordings(root, dt, max(2, round(batch * dt / 20)))
             name = f"{name}, {x.dt:g} ms"
         for layer in LAYERS[: 1 if options.quick else None]:
             taken = measure(x, layer, rounds)

@@ -55,8 +55,8 @@ def _forward_task(share, shares, indptr, index, value, taps, down, across, cut, 
         for e in range(indptr[row], indptr[row + 1]):
             line = np.uint32(index[e]) // width  # takes half the time of a division of 64 bits
             x, c = np.uint32(index[e]) - line * width, line // height
-            y, g = line - c * height, c // each
-            there = ((np.int64(g) * high + down[y, 1]) * wide + across[x, 1]) * pixel
+            y, mine = line - c * height, c // each
+            there = ((np.int64(mine) * high + down[y, 1]) * wide + across[x, 1]) * pixel
             patch = ((np.int64(c) * lines + down[y, 0] * rows) * columns + across[x, 0]) * pieces * run
             v = value[e] if value.size else out.dtype.type(1)
             add_patch(
@@ -83,8 +83,8 @@ def _backward_task(share, shares, indptr, index, value, grad, down, across, cut,
         for e in range(indptr[row], indptr[row + 1]):
             line = np.uint32(index[e]) // width
             x, c = np.uint32(index[e]) - line * width, line // height
-            y, g = line - c * height, c // each
-            there = ((np.int64(g) * high + down[y, 1]) * wide + across[x, 1]) * pixel
+            y, mine = line - c * height, c // each
+            there = ((np.int64(mine) * high + down[y, 1]) * wide + across[x, 1]) * pixel
             patch = ((np.int64(c) * lines + down[y, 0] * rows) * columns + across[x, 0]) * pieces * run
             v = value[e] if value.size else out.dtype.type(1)
             add_patch(
@@ -156,4 +156,4 @@ def _unpack(patches: Tensor, shape: Geometry, N: int) -> Tensor:
 
 def _where(axis: Axis) -> list[int]:
     """The place of each tap."""
-    return np.argsort(runs(axis).taps.ravel(), kind="stable")[: axis.kernel].tolist()  # type: ignore[no-any-return]
+    return np.argsort(runs(axis).taps.ravel(), kind="stable")[: axis.kernel].tolist()

@@ -22,5 +22,5 @@ def event_conv(x: Events, weight: Tensor, shape: Geometry) -> Tensor:
     """
     rows, columns, planes, groups = shape
     frames = x.to_dense(weight.dtype).view(-1, planes, rows.size, columns.size)
-    pairs = zip(rows[2:], columns[2:], strict=True)
-    return torch.nn.functional.conv2d(frames, to_torch(weight, groups), None, *pairs, groups=groups)
+    stride, padding, dilation = zip(rows[2:], columns[2:], strict=True)
+    return torch.nn.functional.conv2d(frames, to_torch(weight, groups), None, stride, padding, dilation, groups)
