@@ -5,10 +5,10 @@
 
 N-MNIST recordings (of PATH, or $SPIKING_DATA/nmnist_small; simulated digits where neither is there), some 500 frames of
 them binned at several steps, into layers as `spiking train nmnist` and others have them. Three ways in turn, on the
-same threads: `event_conv`; conv2d of frames that lie there; and conv2d with making the frames, which is what a network that is
-given events must do. Each timed call follows one of the same way that isn't timed. Outputs and weight gradients are
-compared first, and where they disagree no ratio is printed and the exit status is 1. Milliseconds are of the clock, and
-beside them of processors: what other programs take of a busy machine is in the former only.
+same threads: `event_conv`; conv2d of frames that lie there; and conv2d with making the frames, which is what a network
+that is given events must do. Each timed call follows one of the same way that isn't timed. Outputs and weight gradients
+are compared first, and where they disagree no ratio is printed and the exit status is 1. Milliseconds are of the clock,
+and beside them of processors: what other programs take of a busy machine is in the former only.
 
 `--crossover` takes random frames of rising density, and says where dense frames begin to cost less.
 """

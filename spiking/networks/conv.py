@@ -25,7 +25,7 @@ from spiking.neurons.norm import inside, normalise, scatter
 Shape = tuple[int, int, int]
 
 # Share of pixels that fire up to which `event_conv` costs a CPU less than making frames and convolving them, forward
-# and backward: 4 to 5 % at 16 output channels, 5 to 8 % at 8, beyond 20 % at 32 (`benchmarks/conv.py --crossover`).
+# and backward: 2 to 5 % at 16 output channels, 5 to 8 % at 8, beyond 20 % at 32 (`benchmarks/conv.py --crossover`).
 DENSITY = 0.04
 
 
