@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 
 from spiking.events import Events, Sensor
+from spiking.kernels import finite
+from spiking.kernels.arguments import floating
 from spiking.kernels.backend import resolve
 from spiking.kernels.event_conv import reference
 from spiking.kernels.event_conv.layout import Axis, Geometry, geometry
@@ -50,8 +52,8 @@ def event_conv(
         (T, B, out, H', W') in the dtype of `weight`, 0 outside the recordings.
 
     Raises:
-        ValueError: naming the argument that does not fit.
-        TypeError: if x is not Events.
+        ValueError: naming the argument that does not fit, or, on a CPU, a weight that is not finite.
+        TypeError: if x is not Events, or weight no tensor.
     """
     shape = _shape(x, weight, sensor, stride, padding, dilation, groups)
     name = resolve(backend, weight.device)
@@ -62,6 +64,8 @@ def event_conv(
             f"on {bias.device}"
         )
     if name == "reference":
+        if not torch.compiler.is_compiling():
+            _demand(weight)
         y = reference.event_conv(x, weight, shape)
     else:
         if name == "numba" and storage != torch.float64:  # NumPy has no bfloat16
@@ -78,6 +82,7 @@ def _shape(
 ) -> Geometry:
     if not isinstance(x, Events):
         raise TypeError(f"x: expected Events, got {type(x).__name__}")
+    floating("weight", weight, x.device)
     if sensor is None and x.sensor is None:
         raise ValueError("sensor: expected (W, H, P), which these Events do not bring, got None")
     W, H, P = sensor = x.sensor if sensor is None else tuple(sensor)  # type: ignore[assignment, misc]
@@ -89,10 +94,6 @@ def _shape(
         raise ValueError(f"groups: expected a whole number that divides the P = {P} input channels, got {groups!r}")
     if weight.ndim != 4 or weight.shape[0] != P or 0 in weight.shape:
         raise ValueError(f"weight: expected (P={P}, kh, kw, out / groups), got {tuple(weight.shape)}")
-    if not weight.dtype.is_floating_point:
-        raise ValueError(f"weight: expected floating numbers, got {weight.dtype}")
-    if x.device != weight.device:
-        raise ValueError(f"x: expected Events on {weight.device}, where weight lies, got {x.device}")
     steps = _pair("stride", stride, 1), _pair("padding", padding, 0), _pair("dilation", dilation, 1)
     down, across = zip(*steps, strict=True)
     shape = Geometry(Axis(H, weight.shape[1], *down), Axis(W, weight.shape[2], *across), P, groups)
@@ -113,6 +114,12 @@ def _pair(name: str, given: Pair, least: int) -> tuple[int, int]:
     return pair[0], pair[1]
 
 
+def _demand(weight: Tensor) -> None:
+    """Refuse weights that are not finite, where looking costs no wait."""
+    if weight.device.type == "cpu":
+        finite.demand("weight", weight, "channel", "row", "column", "output")
+
+
 def _kernels(backend: str) -> ModuleType:
     if backend == "triton":
         from spiking.kernels.event_conv import gpu
@@ -128,6 +135,7 @@ def _op(
     indptr: Tensor, index: Tensor, value: Tensor | None, weight: Tensor, shape: list[int], backend: str
 ) -> Tensor:
     """(frames, out, H', W') from the events of frames."""
+    _demand(weight)
     result: Tensor = _kernels(backend).forward(indptr, index, value, weight, geometry(shape))
     return result
 

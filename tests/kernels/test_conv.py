@@ -256,6 +256,7 @@ def test_compiles_into_one_graph(compiler: str) -> None:
         ({"weight": torch.ones(2, 3, 3)}, r"weight: expected \(P=2, kh, kw, out / groups\), got \(2, 3, 3\)"),
         ({"weight": torch.ones(2, 3, 3, 0)}, r"weight: expected .*, got \(2, 3, 3, 0\)"),
         ({"weight": torch.ones(2, 3, 3, 4, dtype=torch.int64)}, "weight: expected floating numbers, got torch.int64"),
+        ({"weight": torch.full((2, 3, 3, 4), torch.nan)}, "weight: expected finite numbers, got nan at channel 0"),
         ({"weight": torch.ones(2, 10, 3, 4)}, r"weight: its kernel of \(10, 3\) taps .* \(H, W\) = \(9, 7\) pixels"),
         ({"dilation": 4}, r"weight: its kernel of \(3, 3\) taps with dilation \(4, 4\) does not fit"),
         ({"sensor": (9, 7, 2)}, r"sensor: expected \(W, H, P\) = \(7, 9, 2\) of the Events, got \(9, 7, 2\)"),
