@@ -58,11 +58,10 @@ def event_conv(
     shape = _shape(x, weight, sensor, stride, padding, dilation, groups)
     name = resolve(backend, weight.device)
     storage, (T, B, _), out = weight.dtype, x.shape, weight.shape[3] * groups
-    if bias is not None and (bias.shape != (out,) or bias.dtype != storage or bias.device != weight.device):
-        raise ValueError(
-            f"bias: expected ({out},), {storage} on {weight.device} as weight, got {tuple(bias.shape)}, {bias.dtype} "
-            f"on {bias.device}"
-        )
+    if bias is not None:
+        floating("bias", bias, x.device)
+    if bias is not None and (bias.shape != (out,) or bias.dtype != storage):
+        raise ValueError(f"bias: expected ({out},), {storage} as weight, got {tuple(bias.shape)}, {bias.dtype}")
     if name == "reference":
         if not torch.compiler.is_compiling():
             _demand(weight)
