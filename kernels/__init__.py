@@ -2,6 +2,7 @@
 
 from spiking.kernels.backend import FallbackWarning, set_backend
 from spiking.kernels.delay import delay_linear
+from spiking.kernels.event_conv import event_conv
 from spiking.kernels.event_linear import event_linear
 from spiking.kernels.lif import Adaptation, LIFState, Resonance, Rule, lif
 from spiking.kernels.sparse_linear import SparseWeight
@@ -9,6 +10,6 @@ from spiking.kernels.surrogate import Surrogate
 
 __all__ = [
     "Adaptation", "FallbackWarning", "LIFState", "Resonance", "Rule", "SparseWeight", "Surrogate", "delay_linear",
-    "event_linear",
+    "event_conv", "event_linear",
     "lif", "set_backend",
 ]

@@ -13,6 +13,7 @@ import torch
 
 from spiking.datasets.nmnist_camera import NMNIST
 from spiking.kernels import set_backend
+from spiking.kernels.event_conv import from_torch
 from spiking.training import Outcome
 from tests.datasets import mnist, test_spoken
 from tests.datasets.test_sources import nmnist_files
@@ -101,6 +102,28 @@ def test_sparse_refuses_when_the_products_disagree(
     assert sparse.main() == 1
     out = capsys.readouterr().out
     assert "event_linear, dense disagrees" in out and "| event_linear" not in out
+
+
+@pytest.mark.parametrize("words", [[], ["--crossover"]])
+def test_conv_agrees_with_conv2d_and_prints_ratios(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SPIKING_DATA", str(tmp_path))  # without real recordings it takes simulated ones
+    monkeypatch.setattr("sys.argv", ["conv.py", "--quick", "--threads", str(torch.get_num_threads()), *words])
+    assert script("conv").main() == 0
+    last = capsys.readouterr().out.strip().splitlines()[-1]
+    assert ("random" if words else "simulated digits, 20 ms") in last and last.count("|") == 6
+
+
+def test_conv_refuses_when_the_results_differ(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    conv = script("conv")
+    monkeypatch.setattr("sys.argv", ["conv.py", "--quick", "--crossover", "--threads", str(torch.get_num_threads())])
+    monkeypatch.setattr(conv, "from_torch", lambda weight: from_torch(weight).flip(1))
+    assert conv.main() == 1
+    out = capsys.readouterr().out
+    assert "event_conv: off by" in out and "channels" not in out
 
 
 def test_gpu_recurrent_compares_first(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,7 +3,7 @@
     z_k = neurons(BN(K_k * x_k) + shortcut(x_k)),   x_{k+1} = pool(z_k),   out = LI(x W_out)
 
 A convolution runs over all steps of all samples at once; only the neurons walk through time. Steps outside the
-recordings are left out of both.
+recordings are left out of both. Sparse Events are convolved event by event, which costs less than their frames.
 """
 
 from __future__ import annotations
@@ -16,12 +16,17 @@ from torch import Tensor, nn
 
 from spiking.events import Events, Sensor
 from spiking.init import weight_std
-from spiking.kernels import LIFState
+from spiking.kernels import LIFState, event_conv
+from spiking.kernels.event_conv import from_torch
 from spiking.networks.network import HeldDropout, Network, neuron_class
 from spiking.neurons import LI, Layer
 from spiking.neurons.norm import inside, normalise, scatter
 
 Shape = tuple[int, int, int]
+
+# Share of pixels that fire up to which `event_conv` costs a CPU less than making frames and convolving them, forward
+# and backward: 2 to 5 % at 16 output channels, 5 to 8 % at 8, beyond 20 % at 32 (`benchmarks/conv.py --crossover`).
+DENSITY = 0.04
 
 
 class SpikingConv2d(nn.Module):
@@ -94,21 +99,33 @@ class SpikingConv2d(nn.Module):
             raise ValueError(f"x: expected (T, B, {self.in_features}), got {tuple(x.shape)}")
         if isinstance(x, Events):
             lengths, dt = x.lengths, x.dt
-            x = x.to_dense(self.conv.weight.dtype)
         T, B, _ = x.shape
-        frames = x.to(self.conv.weight.dtype).reshape(T * B, *self.shape)
         valid = inside(lengths, T)
-        if valid is not None:
-            frames = frames[valid]
-        current = self.conv(frames)
+        frames = self._frames(x, valid)
+        current = _convolve(self.conv, frames)
         if self.norm is not None:
             current = normalise(self.norm, current)
         if self.shortcut is not None:
-            current = current + self.shortcut(frames)
+            current = current + _convolve(self.shortcut, frames)
         current = current.flatten(1)
         if valid is not None:
             current = scatter(current, valid)
         return self.neurons.fire(current.view(T, B, -1), state, lengths=lengths, dt=dt, trace=trace)
+
+    def _frames(self, x: Events | Tensor, valid: Tensor | None) -> Events | Tensor:
+        """The steps inside the recordings: Events (M, 1, C*H*W) if they are sparse, or dense (M, C, H, W)."""
+        T, B, N = x.shape
+        if isinstance(x, Events):
+            M = T * B if valid is None else int(valid.sum())
+            direct = x.device.type == "cpu" and not isinstance(self.shortcut, nn.Identity)
+            if direct and x.nnz <= DENSITY * M * N:
+                # No event lies outside the recordings: a frame ends where the next one inside begins.
+                indptr = x.indptr if valid is None else torch.cat([x.indptr[:-1][valid], x.indptr[-1:]])
+                C, H, W = self.shape
+                return Events(indptr, x.index, (M, 1, N), x.dt, x.value, sensor=(W, H, C), check=False)
+            x = x.to_dense(self.conv.weight.dtype)
+        frames = x.to(self.conv.weight.dtype).reshape(T * B, *self.shape)
+        return frames if valid is None else frames[valid]
 
     @torch.no_grad()
     def init_(
@@ -268,6 +285,16 @@ class Pool(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.shape}, size={self.size}"
+
+
+def _convolve(conv: nn.Module, frames: Events | Tensor) -> Tensor:
+    """The output (M, channels, H', W') of a convolution for M frames."""
+    if isinstance(frames, Tensor):
+        dense: Tensor = conv(frames)
+        return dense
+    assert isinstance(conv, nn.Conv2d)
+    stride, padding = tuple(conv.stride), tuple(int(n) for n in conv.padding)
+    return event_conv(frames, from_torch(conv.weight), None, stride, padding).squeeze(1)  # type: ignore[arg-type]
 
 
 def _each(name: str, given: int | Sequence[int], count: int) -> list[int]:

@@ -16,8 +16,11 @@ import torch
 import triton
 import triton.language as tl
 
+from spiking.events import Events
 from spiking.kernels import aot, lif
 from spiking.kernels.delay import gpu as delay_gpu
+from spiking.kernels.event_conv import gpu as conv_gpu
+from spiking.kernels.event_conv.layout import Axis, Geometry
 from spiking.kernels.event_linear import gpu as event_gpu
 from spiking.kernels.lif import gpu
 from spiking.kernels.lif.gpu_forward import Switches
@@ -169,7 +172,7 @@ def compiled(monkeypatch):
 
     monkeypatch.setattr(triton.runtime.driver, "_active", Nowhere())
     monkeypatch.setattr(triton.knobs.runtime, "jit_cache_hook", note)
-    for module in (gpu, event_gpu, delay_gpu, sparse_gpu):
+    for module in (gpu, event_gpu, delay_gpu, sparse_gpu, conv_gpu):
         monkeypatch.setattr(module, "check", lambda device: None)
     for kernel in {v.kernel for v in VARIANTS.values()}:
         kernel.device_caches.clear()
@@ -254,6 +257,24 @@ def test_sparse_synapses_do_not_recompile(compiled):
     for (name, _), made in compiled.items():
         same = [v for v in VARIANTS.values() if v.kernel.__name__ == name.split(".")[-1] and all(
             made["signature"][n] == v.types.get(n, "constexpr") for n in v.kernel.arg_names
+        )]
+        assert same, f"{name}: no variant with {made['signature']}"
+
+
+def test_convolutions_do_not_recompile(compiled):
+    """Neither for other sensors, kernels, strides, groups, steps and samples, nor for outputs up to a power of two."""
+    cameras = ((34, 34, 2, 5, 2, 1, 20), (16, 48, 1, 1, 1, 1, 32), (9, 7, 4, 3, 3, 2, 17))
+    for T, (W, H, P, k, s, groups, out) in zip((1, 16, 33), cameras, strict=True):
+        dense = torch.rand(T, 2, W * H * P, generator=torch.Generator().manual_seed(0)) < 0.3
+        x = Events.from_dense(dense, 1.0, sensor=(W, H, P))
+        shape = Geometry(Axis(H, k, s, k // 2, 1), Axis(W, k, s, k // 2, 1), P, groups)
+        for part in (x, x[1:]) if T > 1 else (x,):
+            y = conv_gpu.forward(part.indptr, part.index, None, torch.zeros(P, k, k, out), shape)
+            conv_gpu.backward(part.indptr, part.index, None, y, shape)
+    assert sorted(name.split(".")[-1] for name, _ in compiled) == ["collect", "reach"]
+    for (name, _), made in compiled.items():
+        same = [v for v in VARIANTS.values() if v.kernel.__name__ == name.split(".")[-1] and all(
+            made["signature"].get(n) == v.types.get(n, "constexpr") for n in v.kernel.arg_names
         )]
         assert same, f"{name}: no variant with {made['signature']}"
 

@@ -13,8 +13,8 @@ from torch import nn
 
 from spiking import Events, readout
 from spiking.init import poisson
-from spiking.kernels import set_backend
-from spiking.networks import HeldDropout, Network, SpikingConv2d, SpikingConvNet, SpikingMLP
+from spiking.kernels import event_conv, set_backend
+from spiking.networks import HeldDropout, Network, SpikingConv2d, SpikingConvNet, SpikingMLP, conv
 from spiking.neurons import ALIF, LIF
 
 T, B = 12, 4
@@ -129,6 +129,40 @@ def test_conv_is_the_unrolled_matrix() -> None:
     (_, mine), _ = layer(x, trace=True)
     (_, expected), _ = dense(x, trace=True)
     torch.testing.assert_close(mine, expected)
+
+
+@pytest.mark.parametrize("lengths", [None, [T, 5, 0, 9]])
+@pytest.mark.parametrize("options", [{}, {"norm": None, "stride": 2}, {"skip": True, "stride": 2, "kernel": 5}])
+def test_conv_of_sparse_events_is_that_of_their_frames(
+    options: dict[str, Any], lengths: list[int] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same currents and gradients on both sides of the crossover, and the weights stay those of a Conv2d."""
+    layer = SpikingConv2d((2, 7, 9), 3, dtype=torch.float64, **options)
+    assert layer.state_dict()["conv.weight"].shape[:2] == (3, 2)
+    x, called, found = events(lengths=lengths), [], []
+
+    def counted(*args: Any, **kwargs: Any) -> torch.Tensor:
+        called.append(args)
+        return event_conv(*args, **kwargs)
+
+    monkeypatch.setattr(conv, "event_conv", counted)
+    for density, calls in ((0.0, 0), (1.0, 2 if options.get("skip") else 1)):
+        monkeypatch.setattr(conv, "DENSITY", density)
+        with set_backend("numba"):
+            (spikes, membrane), _ = layer(x, trace=True)
+        assert len(called) == calls
+        slopes = torch.autograd.grad(spikes.sum() + membrane.square().sum(), [*layer.parameters()])
+        found.append([spikes.detach(), membrane.detach(), *slopes])
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b)
+    assert found[0][1].abs().sum() > 0
+
+
+def test_an_identity_shortcut_takes_frames() -> None:
+    layer = SpikingConv2d((2, 7, 9), 2, skip=True)
+    x = events()[:, :1]
+    assert isinstance(layer.shortcut, nn.Identity) and x.density < 0.2
+    torch.testing.assert_close(layer(x)[0], layer(x.to_dense(), dt=5.0)[0])
 
 
 @pytest.mark.parametrize(("kernel", "stride", "skip"), [(3, 1, True), (3, 2, False), (5, 2, True), (1, 3, False)])
