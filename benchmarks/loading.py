@@ -7,9 +7,6 @@ and make batches of 256 with 100 steps of 10 ms. tonic runs `ToFrame` and `PadTe
 worker processes and with two; the ratio is against the faster. Frames are compared first, and no ratio is printed
 unless every count is equal.
 
-`ToFrame` is given start_time=0, end_time and include_incomplete=True: left to itself it begins its first bin at the
-first event and drops the last one. It also returns one float frame for an empty recording; there is none here.
-
 Then as many recordings as SHD has for training are opened, augmented and binned in a new order: as the preset `shd`
 does it, without augmentation, and with every change there is for recordings of channels. The ways take turns, so that
 all meet what else the machine does.
@@ -27,51 +24,17 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 import yaml
 
+from spiking.bench.shd_like import tonic_loader, write_file
 from spiking.cli.train import preset_file
 from spiking.datasets import Augment, EventStore
 from spiking.datasets.formats import shd
 
 BATCH, STEPS, DT = 256, 100, 10.0
 EVERYTHING = Augment(shift=20, jitter=2.0, drop=0.1, time_warp=0.1, channel_jitter=2.0, blend=0.5, noise=0.2)
-
-
-def write_file(path: Path, recordings: int, seed: int = 0) -> None:
-    """Recordings like SHD's: some 8,000 events in 1 s, dense in a few bands of channels that move."""
-    rng = np.random.default_rng(seed)
-    times, units = [], []
-    for _ in range(recordings):
-        n = int(rng.normal(8000, 800))
-        t = np.sort(rng.beta(2, 2.5, n) * 0.999).astype(np.float16)
-        band = rng.integers(0, 4, n)
-        centre = rng.uniform(80, 620, 4)[band] + rng.normal(0, 60, 4)[band] * t
-        times.append(t)
-        units.append(np.clip(rng.normal(centre, 40), 0, shd.CHANNELS - 1).astype(np.uint16))
-    labels = rng.integers(0, 20, recordings)
-    shd.write(path, times, units, labels, rng.integers(0, 12, recordings), [f"word {k}" for k in range(20)])
-
-
-def tonic_loader(folder: Path, workers: int) -> Any:
-    """tonic's way to the same batches, (B, T, 1, 700) int16."""
-    import tonic
-
-    frames = tonic.transforms.ToFrame(
-        sensor_size=tonic.datasets.SHD.sensor_size,
-        time_window=DT * 1000,
-        start_time=0,
-        end_time=STEPS * DT * 1000,
-        include_incomplete=True,
-    )
-    dataset = tonic.datasets.SHD(str(folder), train=True, transform=frames)
-    collate = tonic.collation.PadTensors(batch_first=True)
-    return torch.utils.data.DataLoader(
-        dataset, BATCH, collate_fn=collate, num_workers=workers, persistent_workers=workers > 0
-    )
 
 
 def seconds_per_batch(epochs: dict[str, Callable[[], int]], repeats: int) -> dict[str, list[float]]:
@@ -101,18 +64,16 @@ def measure(recordings: int, repeats: int) -> dict[str, float]:
         folder = Path(name)
         source = folder / "SHD" / "shd_train.h5"
         write_file(source, recordings)
-        # tonic takes the archive's presence for a finished download
-        source.with_name("shd_train.h5.zip").touch()
         begin = time.perf_counter()
         shd.read(source).save(folder / "store.h5")
         converting = time.perf_counter() - begin
         loader = EventStore.open(folder / "store.h5").loader(BATCH, dt=DT, steps=STEPS)
-        single = tonic_loader(folder, workers=0)
+        single = tonic_loader(folder, BATCH, STEPS, DT, workers=0)
         for (events, labels), (frames, targets) in zip(loader, single, strict=True):
             want = frames[:, :, 0].transpose(0, 1).to(torch.float32)
             if not torch.equal(events.to_dense(), want) or labels.tolist() != targets.tolist():
                 sys.exit("the frames differ: no timings")
-        parallel = tonic_loader(folder, workers=2)
+        parallel = tonic_loader(folder, BATCH, STEPS, DT, workers=2)
         epochs: dict[str, Callable[[], int]] = {
             "ours": lambda: sum(1 for _ in loader),
             "ours_dense": lambda: sum(1 for events, _ in loader if events.to_dense().numel()),

@@ -23,7 +23,7 @@ FLOORS = [
     ("spiking.plasticity",),
     ("spiking.training",),
     ("spiking.llm",),
-    ("spiking.cli", "spiking.presets", "spiking.doctor"),
+    ("spiking.cli", "spiking.presets", "spiking.doctor", "spiking.bench"),
 ]
 
 

@@ -15,14 +15,14 @@ from torch import Tensor
 from spiking.kernels.jit import LINE, jit, pointer, prefetch_read, prefetch_write, room, spread
 
 BLOCK = 128
+WIDTH = np.uint64(BLOCK)
 TASKS = 8
 AHEAD = 8  # rows between a prefetch and its use
 
 
-@jit
-def gather(x, place, n, weight, base, stride, index, first, last):
-    """x[place :][:n] += the sum of weight[base + index * stride :] over the events from first to last."""
-    o, width, whole = np.uint64(place), np.uint64(n), first + (last - first) // 4 * 4
+def _gather(x, o, width, weight, base, stride, index, first, last):
+    """x[o :][:width] += the sum of weight[base + index * stride :] over the events from first to last."""
+    whole = first + (last - first) // 4 * 4
     for e in range(first, whole, 4):  # four rows a pass: x is read and written a quarter as often
         a, b = np.uint64(base + index[e] * stride), np.uint64(base + index[e + 1] * stride)
         c, d = np.uint64(base + index[e + 2] * stride), np.uint64(base + index[e + 3] * stride)
@@ -34,34 +34,77 @@ def gather(x, place, n, weight, base, stride, index, first, last):
             x[o + j] += weight[a + j]
 
 
-@jit
-def gather_valued(x, place, n, weight, base, stride, index, value, first, last):
-    """x[place :][:n] += the sum of value * weight[base + index * stride :] over the events from first to last."""
-    o, width = np.uint64(place), np.uint64(n)
-    for e in range(first, last):
+def _gather_valued(x, o, width, weight, base, stride, index, value, first, last):
+    """The same, each row times the event's value."""
+    whole = first + (last - first) // 4 * 4
+    for e in range(first, whole, 4):
+        a, b = np.uint64(base + index[e] * stride), np.uint64(base + index[e + 1] * stride)
+        c, d = np.uint64(base + index[e + 2] * stride), np.uint64(base + index[e + 3] * stride)
+        p, q, r, s = value[e], value[e + 1], value[e + 2], value[e + 3]
+        for j in range(width):
+            x[o + j] += (p * weight[a + j] + q * weight[b + j]) + (r * weight[c + j] + s * weight[d + j])
+    for e in range(whole, last):
         a, v = np.uint64(base + index[e] * stride), value[e]
         for j in range(width):
             x[o + j] += v * weight[a + j]
 
 
-@jit
-def scatter(source, place, n, grad, base, stride, index, first, last):
-    """grad[base + index * stride :] += source[place :][:n] for each event from first to last."""
-    o, width = np.uint64(place), np.uint64(n)
+def _scatter(source, o, width, grad, base, stride, index, first, last):
+    """grad[base + index * stride :] += source[o :][:width] for each event from first to last."""
     for e in range(first, last):
         q = np.uint64(base + index[e] * stride)
         for j in range(width):
             grad[q + j] += source[o + j]
 
 
-@jit
-def scatter_valued(source, place, n, grad, base, stride, index, value, first, last):
-    """grad[base + index * stride :] += value * source[place :][:n] for each event from first to last."""
-    o, width = np.uint64(place), np.uint64(n)
+def _scatter_valued(source, o, width, grad, base, stride, index, value, first, last):
+    """The same, times the event's value."""
     for e in range(first, last):
         q, v = np.uint64(base + index[e] * stride), value[e]
         for j in range(width):
             grad[q + j] += v * source[o + j]
+
+
+_gather, _gather_valued, _scatter, _scatter_valued = (
+    jit(function, inline="always") for function in (_gather, _gather_valued, _scatter, _scatter_valued)
+)
+# Whole blocks, most of the work, get loops of constant length.
+
+
+@jit
+def gather(x, place, n, weight, base, stride, index, first, last):
+    """x[place :][:n] += the sum of weight[base + index * stride :] over the events from first to last."""
+    if n == BLOCK:
+        _gather(x, np.uint64(place), WIDTH, weight, base, stride, index, first, last)
+    else:
+        _gather(x, np.uint64(place), np.uint64(n), weight, base, stride, index, first, last)
+
+
+@jit
+def gather_valued(x, place, n, weight, base, stride, index, value, first, last):
+    """x[place :][:n] += the sum of value * weight[base + index * stride :] over the events from first to last."""
+    if n == BLOCK:
+        _gather_valued(x, np.uint64(place), WIDTH, weight, base, stride, index, value, first, last)
+    else:
+        _gather_valued(x, np.uint64(place), np.uint64(n), weight, base, stride, index, value, first, last)
+
+
+@jit
+def scatter(source, place, n, grad, base, stride, index, first, last):
+    """grad[base + index * stride :] += source[place :][:n] for each event from first to last."""
+    if n == BLOCK:
+        _scatter(source, np.uint64(place), WIDTH, grad, base, stride, index, first, last)
+    else:
+        _scatter(source, np.uint64(place), np.uint64(n), grad, base, stride, index, first, last)
+
+
+@jit
+def scatter_valued(source, place, n, grad, base, stride, index, value, first, last):
+    """grad[base + index * stride :] += value * source[place :][:n] for each event from first to last."""
+    if n == BLOCK:
+        _scatter_valued(source, np.uint64(place), WIDTH, grad, base, stride, index, value, first, last)
+    else:
+        _scatter_valued(source, np.uint64(place), np.uint64(n), grad, base, stride, index, value, first, last)
 
 
 @jit

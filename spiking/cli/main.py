@@ -19,6 +19,7 @@ COMMANDS = {
     "train": "train a network on event recordings: spiking train digits",
     "evaluate": "measure a trained network on its test recordings: spiking evaluate RUN",
     "datasets": "list, prepare or describe data sets: spiking datasets list",
+    "bench": "time the ops next to other libraries: spiking bench --op lif",
     "doctor": "say what this machine has and what runs where: spiking doctor [--warm]",
 }
 

@@ -34,7 +34,7 @@ def test_benchmark_loading_prints_what_it_measures(
 ) -> None:
     benchmark = module("benchmarks/loading.py")
     tonic = benchmark.tonic_loader
-    monkeypatch.setattr(benchmark, "tonic_loader", lambda folder, workers: tonic(folder, 0))
+    monkeypatch.setattr(benchmark, "tonic_loader", lambda *sizes, workers: tonic(*sizes, workers=0))
     result = benchmark.measure(recordings=3, repeats=1)
     assert result["speedup"] == pytest.approx(
         min(result["tonic.median"], result["tonic_2_workers.median"]) / result["ours.median"]

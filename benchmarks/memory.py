@@ -1,0 +1,81 @@
+"""Peak memory of a training step next to snnTorch's: `python benchmarks/memory.py`.
+
+The step of `benchmarks/epoch.py`: two layers of 128 recurrent neurons, 700 channels, 100 steps, a batch of 128,
+forward, backward and Adam. Each side runs in a fresh process, which loads everything, takes one step on two recordings,
+makes the batch (events for ours, a dense float tensor for snnTorch), gives free memory back and has Linux forget the
+largest resident size so far (`spiking.bench.memory`). What the step then adds at most to the resident size counts:
+parameters, Adam's averages and the data are there before.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+from epoch import BATCH, DT, RATE, SIZES, STEPS, SnnTorch, ours, step_of
+
+from spiking import Events
+from spiking.bench import environment
+from spiking.bench.memory import peak
+
+SIDES = ("snntorch", "lif", "alif")
+
+
+def batch(recordings: int, dense: bool) -> tuple[Events | torch.Tensor, torch.Tensor]:
+    """Poisson events at the rate of SHD, and labels."""
+    g = torch.Generator().manual_seed(0)
+    x = torch.rand(STEPS, recordings, SIZES[0], generator=g) < RATE * DT / 1000
+    return x.float() if dense else Events.from_dense(x, dt=DT), torch.arange(recordings) % SIZES[-1]
+
+
+def added(side: str, recordings: int) -> int:
+    """Bytes that a step adds at most, in this process."""
+    net = ours("lif" if side == "snntorch" else side)
+    if side == "snntorch":
+        other = SnnTorch(net)
+        step = step_of(other, other)
+    else:
+        step = step_of(net, lambda x: net(x)[0])
+    dense = side == "snntorch"
+    step(*batch(2, dense))
+    given = batch(recordings, dense)
+    return peak(lambda: step(*given))
+
+
+def main() -> int:
+    """Print a table, and with --out write metrics.json."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--side", choices=SIDES, help="print this side's bytes only; the script calls itself so")
+    parser.add_argument("--batch", type=int, default=BATCH)
+    parser.add_argument("--out", type=Path)
+    given = parser.parse_args()
+    if given.side:
+        print(added(given.side, given.batch))
+        return 0
+    print(", ".join(f"{name} {value}" for name, value in environment(["snntorch"], "cpu").items()))
+    found: dict[str, float] = {}
+    for side in SIDES:
+        words = [sys.executable, __file__, "--side", side, "--batch", str(given.batch)]
+        done = subprocess.run(words, capture_output=True, text=True)
+        if done.returncode:
+            sys.exit(f"{side}: {done.stderr.strip().splitlines()[-1]}")
+        found[f"{side}.bytes"] = int(done.stdout.split()[-1])
+    print(f"\n| peak memory of a step, batch {given.batch} | MB | snnTorch takes |\n|---|---|---|")
+    for side in SIDES:
+        ratio = found["snntorch.bytes"] / max(found[f"{side}.bytes"], 1)
+        found[f"{side}.ratio"] = ratio
+        name = "snnTorch, RLeaky" if side == "snntorch" else f"ours, recurrent {side}"
+        print(f"| {name} | {found[f'{side}.bytes'] / 1e6:.1f} | {ratio:.1f} x |")
+    if given.out:
+        given.out.mkdir(parents=True, exist_ok=True)
+        (given.out / "metrics.json").write_text(json.dumps(found, indent=1))
+        print(given.out)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,99 @@
+"""Peak memory of one forward and backward pass in a fresh process, the data apart.
+
+    python -m spiking.bench.memory lif triangle snntorch Leaky [--device cuda] [--quick]
+
+The process makes the tensors of the work and runs the same layer once in a small size, so that libraries are loaded and
+kernels compiled. Then it gives free memory back, has Linux forget the largest resident size so far
+(/proc/self/clear_refs), and runs forward and backward once: the largest resident size since then, less the resident
+size before. Elsewhere the growth of the whole process's largest size stands in. On a GPU the numbers are those of
+torch's allocator. `ours` in the place of a mode is this toolkit's side.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import gc
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from spiking.bench.compare import results
+from spiking.bench.peers import peer
+from spiking.bench.work import WORKS, problem
+
+OURS = "ours"
+
+
+def resident(field: str = "VmRSS") -> int:
+    """Bytes that this process has in memory, or, as VmHWM, had at most."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(field + ":"):
+            return int(line.split()[1]) * 1024
+    raise OSError(f"/proc/self/status: no {field}")
+
+
+def peak(work: Callable[[], object], device: str = "cpu") -> int:
+    """Bytes that a call adds at most to what this process has in memory, or has on a GPU."""
+    gc.collect()
+    if device == "cuda":
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        work()
+        torch.cuda.synchronize()
+        return torch.cuda.max_memory_allocated() - before
+    if sys.platform != "linux":
+        import resource
+
+        unit = 1 if sys.platform == "darwin" else 1024
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        work()
+        return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * unit
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc
+    if trim is not None:
+        trim(0)
+    Path("/proc/self/clear_refs").write_text("5")
+    before = resident()
+    work()
+    return resident("VmHWM") - before
+
+
+def in_fresh_process(op: str, surrogate: str, name: str, mode: str, device: str = "cpu", quick: bool = False) -> int:
+    """`peak` of one side, in bytes.
+
+    Raises:
+        RuntimeError: with what the process said, if it failed.
+    """
+    words = [sys.executable, "-m", "spiking.bench.memory", op, surrogate, name, mode, "--device", device]
+    words += ["--quick"] if quick else []
+    done = subprocess.run(words, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{op}, {name}, {mode}: {done.stderr.strip().splitlines()[-1]}")
+    return int(json.loads(done.stdout.splitlines()[-1]))
+
+
+def main() -> int:
+    """Print the bytes of one side."""
+    words = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    for name in ("op", "surrogate", "peer", "mode"):
+        words.add_argument(name)
+    words.add_argument("--device", default="cpu")
+    words.add_argument("--quick", action="store_true")
+    given = words.parse_args()
+    small = WORKS[given.op].quick()
+    runs = []
+    for work in (small, small if given.quick else WORKS[given.op]):
+        made = problem(work, given.surrogate, given.device)
+        pair = peer(given.peer).pair(made, False)
+        runs.append((pair.ours if given.mode == OURS else pair.modes[given.mode], made))
+    results(*runs[0])
+    print(json.dumps(peak(lambda: results(*runs[1]), given.device)))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
