@@ -4,9 +4,10 @@ from spiking.kernels.backend import FallbackWarning, set_backend
 from spiking.kernels.delay import delay_linear
 from spiking.kernels.event_linear import event_linear
 from spiking.kernels.lif import Adaptation, LIFState, Rule, lif
+from spiking.kernels.spike_linear import spike_linear
 from spiking.kernels.surrogate import Surrogate
 
 __all__ = [
     "Adaptation", "FallbackWarning", "LIFState", "Rule", "Surrogate", "delay_linear", "event_linear", "lif",
-    "set_backend",
+    "set_backend", "spike_linear",
 ]
