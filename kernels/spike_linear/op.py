@@ -140,6 +140,10 @@ def _mode(mode: str, tokens: int) -> str:
 
 
 def _kernels(backend: str) -> ModuleType:
+    if backend == "numba":
+        from spiking.kernels.spike_linear import cpu
+
+        return cpu
     return reference
 
 
@@ -215,7 +219,8 @@ def _sums(
 ) -> Tensor:
     """(tokens, groups, out) int32."""
     packed = PackedWeight(codes, scales, (out, inputs), group)
-    return torch.stack([sums.to(torch.int32) for sums in reference.group_sums(counts, packed, mode)], 1)
+    result: Tensor = _kernels(backend).sums(counts, packed, mode)
+    return result
 
 
 @_sums.register_fake

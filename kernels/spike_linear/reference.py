@@ -61,6 +61,11 @@ def _expanded(s: Tensor, w: Tensor) -> Tensor:
     return total
 
 
+def sums(counts: Tensor, packed: PackedWeight, mode: str) -> Tensor:
+    """The sums of `group_sums`, (tokens, groups, out) int32."""
+    return torch.stack([sums.to(torch.int32) for sums in group_sums(counts, packed, mode)], 1)
+
+
 def linear(counts: Tensor, threshold: Tensor, packed: PackedWeight, bias: Tensor | None, mode: str) -> Tensor:
     """y[o] = V_th * sum over g, in order, of scale[o, g] * group sum + bias[o], in float32: (tokens, out)."""
     total = torch.zeros(len(counts), packed.shape[0], device=counts.device)
