@@ -9,106 +9,22 @@ Codes are stored with 128 added, so sums start at -128 times the sum of the coun
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
+from numba import carray, types
 from torch import Tensor
 
-from spiking.kernels.jit import jit, spread
+from spiking.kernels.jit import address, callback, claim, jit, region, spread
 from spiking.kernels.spike_linear import dot
-from spiking.kernels.spike_linear.packed import OFFSET, QUAD, WIDTH, PackedWeight
-from spiking.kernels.spike_linear.reference import CLIP, HIGH, LIMIT, LOW
+from spiking.kernels.spike_linear.cpu_encode import cut, encode, list_events
+from spiking.kernels.spike_linear.packed import GRAIN, OFFSET, QUAD, WIDTH, PackedWeight
+
+__all__ = ["encode", "linear", "sums"]
 
 STRIP, TILE = dot.STRIP, dot.TILE
 SHARES = 4  # of the blocks, for each thread
-TOKENS = 16  # of a task that encodes
-
-
-def _sum_of_sizes(x, token):
-    total = 0.0
-    for i in range(x.shape[1]):
-        total += np.float64(abs(x[token, i]))
-    return total
-
-
-def _sum_of_counts(x, token, worth):
-    total = 0.0
-    for i in range(x.shape[1]):
-        total += np.float64(abs(np.rint(x[token, i] / worth)))
-    return total
-
-
-# The first has 29 bits more than the threshold keeps, the second is exact: the order of the sums is free.
-_sum_of_sizes, _sum_of_counts = jit(_sum_of_sizes, reassociate=True), jit(_sum_of_counts, reassociate=True)
-
-
-@jit
-def _encode_task(share, x, k, counts, threshold):
-    tokens, inputs = x.shape
-    for token in range(share * TOKENS, min(tokens, (share + 1) * TOKENS)):
-        worth = np.float32(_sum_of_sizes(x, token) / (inputs * k))
-        worth = np.float32(LOW) if worth < np.float32(LOW) else worth
-        worth = np.float32(HIGH) if worth > np.float32(HIGH) else worth
-        good = _sum_of_counts(x, token, worth) <= LIMIT  # not if it is NaN
-        threshold[token, 0] = worth if good else np.nan
-        for i in range(inputs):
-            counts[token, i] = np.int32(np.rint(x[token, i] / worth)) if good else 0
-
-
-@jit
-def _events_task(token, counts, group, room, row, value, pointer, start):
-    """The channels of each group that are not silent; one beyond +-CLIP stands there several times."""
-    inputs = counts.shape[1]
-    at = token * room
-    for g in range(start.shape[1]):
-        first, last = g * group, min(inputs, (g + 1) * group)
-        pointer[token, g] = at
-        total, most = 0, 0
-        for i in range(first, last):
-            total += counts[token, i]
-            most = max(most, abs(counts[token, i]))
-        if most <= CLIP:
-            for i in range(first, last):
-                row[at] = i
-                value[at] = counts[token, i]
-                at += counts[token, i] != 0
-        else:
-            for i in range(first, last):
-                rest = counts[token, i]
-                while rest != 0:
-                    row[at] = i
-                    value[at] = min(max(rest, -CLIP), CLIP)
-                    rest -= value[at]
-                    at += 1
-        for _ in range(-at % QUAD):
-            row[at] = first
-            value[at] = 0
-            at += 1
-        start[token, g] = -OFFSET * total
-    pointer[token, start.shape[1]] = at
-
-
-@jit
-def _planes_task(token, counts, group, room, planes, row, value, pointer, start):
-    """For each group and bit of |s| the channels that have it, each a spike of the sign of s."""
-    inputs = counts.shape[1]
-    at = token * room
-    for slot in range(start.shape[1]):
-        g, plane = slot // planes, slot % planes
-        first = g * group
-        pointer[token, slot] = at
-        total = 0
-        for i in range(first, min(inputs, first + group)):
-            spike = np.sign(counts[token, i]) * (abs(counts[token, i]) >> plane & 1)
-            row[at] = i
-            value[at] = spike
-            at += spike != 0
-            total += spike
-        for _ in range(-at % QUAD):
-            row[at] = first
-            value[at] = 0
-            at += 1
-        start[token, slot] = -OFFSET * total
-    pointer[token, start.shape[1]] = at
 
 
 @jit
@@ -156,22 +72,29 @@ def _add_task(share, shares, codes, scales, rows, planes, row, value, pointer, s
                     y[token, o + j] = worth * total[j] + (bias[o + j] if bias.size else np.float32(0))
 
 
-@jit
-def _small_task(share, counts, group, small, start, far):
-    """Counts cut to +-CLIP in quads of rows, their sums in each group, and whether any of it was cut."""
-    tokens, inputs = counts.shape
-    for token in range(share * TOKENS, min(tokens, (share + 1) * TOKENS)):
-        for g in range(start.shape[1]):
-            total, most = 0, 0
-            for i in range(g * group, min(inputs, (g + 1) * group)):
-                s = min(max(counts[token, i], -CLIP), CLIP)
-                most = max(most, abs(counts[token, i]))
-                small[token, i] = s
-                total += s
-            start[token, g] = -OFFSET * total
-            far[token, g] = most > CLIP
-        for i in range(inputs, small.shape[1]):
-            small[token, i] = 0
+def _add_work(table):
+    """Shares of `_add_task` as long as there are any; `_run` fills the table."""
+    numbers = carray(table, 18)
+    shares, inputs, planes, tokens, out, slots, events = numbers[1:8]
+    at = numbers[8:]
+    rows, wide = (inputs + QUAD - 1) // QUAD * QUAD, (out + GRAIN - 1) // GRAIN * GRAIN
+    codes = carray(address(at[0]), rows * wide, np.uint8)
+    scales = carray(address(at[1]), slots // planes * wide, np.float32)
+    row = carray(address(at[2]), events, np.int32)
+    value = carray(address(at[3]), events, np.int8)
+    pointer = carray(address(at[4]), (tokens, slots + 1), np.int64)
+    start = carray(address(at[5]), (tokens, slots), np.int32)
+    threshold = carray(address(at[6]), (tokens, 1), np.float32)
+    bias = carray(address(at[7]), out if at[7] else 0, np.float32)
+    y = carray(address(at[8]), (tokens, out), np.float32)
+    partial = carray(address(at[9]), (tokens if at[9] else 0, slots // planes, out), np.int32)
+    share = claim(numbers)
+    while share < shares:
+        _add_task(share, shares, codes, scales, rows, planes, row, value, pointer, start, threshold, bias, y, partial)
+        share = claim(numbers)
+
+
+_add_work = callback(_add_work, types.void(types.CPointer(types.int64)))
 
 
 @jit
@@ -227,60 +150,44 @@ def _multiply_task(block, codes, scales, group, small, start, far, counts, thres
                 y[token, o + j] = worth * total[token, j] + (bias[o + j] if bias.size else np.float32(0))
 
 
-def encode(x: Tensor, k: float) -> tuple[Tensor, Tensor]:
-    """Counts (tokens, in) int32 and thresholds (tokens, 1), NaN as `reference.encode` says, of x (tokens, in) float32."""
-    counts, threshold = torch.empty(x.shape, dtype=torch.int32), torch.empty(len(x), 1)
-    given = x.detach().contiguous().numpy(), k, counts.numpy(), threshold.numpy()
-    spread(_encode_task, -(-len(x) // TOKENS), *given)
-    return counts, threshold
-
-
 def linear(counts: Tensor, threshold: Tensor, packed: PackedWeight, bias: Tensor | None, mode: str) -> Tensor:
     """y (tokens, out) float32 from counts (tokens, in) int32 and thresholds (tokens, 1)."""
     y = torch.empty(len(counts), packed.shape[0])
-    _run(counts, threshold.contiguous().numpy(), packed, bias, mode, y.numpy(), np.empty((0, 0, 0), np.int32))
+    _run(counts, threshold, packed, bias, mode, y, _NOTHING)
     return y
 
 
 def sums(counts: Tensor, packed: PackedWeight, mode: str) -> Tensor:
-    """The whole sums of the groups, (tokens, groups, out) int32, from counts (tokens, in) int32."""
+    """The sums of the groups, (tokens, groups, out) int32, from counts (tokens, in) int32."""
     out = packed.shape[0]
     partial = torch.empty(len(counts), packed.groups, out, dtype=torch.int32)
-    y = np.empty((len(counts), out), np.float32)
-    _run(counts, np.empty((len(counts), 1), np.float32), packed, None, mode, y, partial.numpy())
+    _run(counts, torch.zeros(len(counts), 1), packed, None, mode, torch.empty(len(counts), out), partial)
     return partial
 
 
+_NOTHING = torch.empty(0, 0, 0, dtype=torch.int32)
+
+
 def _run(
-    counts: Tensor, threshold: np.ndarray, packed: PackedWeight, bias: Tensor | None, mode: str, y: np.ndarray,
-    partial: np.ndarray,
-) -> None:  # fmt: skip
-    (out, inputs), group, groups, tokens = packed.shape, packed.group, packed.groups, len(counts)
-    rows, blocks = inputs + -inputs % QUAD, -(-out // WIDTH)
-    codes, scales = packed.codes.numpy(), packed.scales.numpy()
+    counts: Tensor, threshold: Tensor, packed: PackedWeight, bias: Tensor | None, mode: str, y: Tensor, partial: Tensor
+) -> None:
+    (tokens, out), group, groups = y.shape, packed.group, packed.groups
     given = counts.contiguous().numpy()
-    more = np.empty(0, np.float32) if bias is None else bias.detach().contiguous().numpy()
+    bias = y.new_empty(0) if bias is None else bias.detach().contiguous()
+    rest: tuple[Any, ...] = threshold.contiguous(), bias, y, partial
     if not tokens:
         return
     if mode == "int":
-        small, start = np.empty((tokens, rows), np.int8), np.empty((tokens, groups), np.int32)
-        far = np.empty((tokens, groups), np.bool_)
-        spread(_small_task, -(-tokens // TOKENS), given, group, small, start, far)
-        spread(
-            _multiply_task, blocks, codes, scales, group, small, start, far, given, threshold, more, y, partial
-        )
+        small, start, far = cut(given, group, groups)
+        weight = packed.codes.numpy(), packed.scales.numpy(), group
+        numbers = [tensor.numpy() for tensor in rest]
+        spread(_multiply_task, -(-out // WIDTH), *weight, small, start, far, given, *numbers)
         return
-    most = int(np.abs(given).max())
-    planes = max(1, most.bit_length()) if mode == "expand" else 1
-    again = 0 if mode == "expand" or most <= CLIP else int(np.abs(given).sum(1, np.int64).max()) // CLIP
-    room = inputs * planes + groups * planes * (QUAD - 1) + again + 1
-    room += -room % QUAD
-    row, value = np.empty(tokens * room, np.int32), np.empty(tokens * room, np.int8)
-    pointer, start = np.empty((tokens, groups * planes + 1), np.int64), np.empty((tokens, groups * planes), np.int32)
-    lists = row, value, pointer, start
-    if mode == "expand":
-        spread(_planes_task, tokens, given, group, room, planes, *lists)
-    else:
-        spread(_events_task, tokens, given, group, room, *lists)
-    shares = min(blocks, SHARES * torch.get_num_threads())
-    spread(_add_task, shares, shares, codes, scales, rows, planes, *lists, threshold, more, y, partial)
+    lists = list_events(given, group, groups, mode == "expand")
+    row, _, _, start = lists
+    slots = start.shape[1]
+    shares = min(-(-out // WIDTH), SHARES * torch.get_num_threads())
+    sizes = shares, given.shape[1], slots // groups, tokens, out, slots, row.size
+    places = [packed.codes.data_ptr(), packed.scales.data_ptr()]
+    places += [array.ctypes.data for array in lists] + [tensor.data_ptr() for tensor in rest]
+    region(_add_work, [*sizes, *places])

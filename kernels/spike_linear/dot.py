@@ -1,4 +1,4 @@
-"""Sums of whole numbers times rows of codes, as vector code: what spiking.kernels.jit compiles cannot be told in Python.
+"""Sums of whole numbers times rows of codes, as vector code that Python for spiking.kernels.jit cannot express.
 
 Where the processor has AVX-512 VNNI, four products of bytes and their sum are one instruction for each of 16 outputs,
 `vpdpbusd`, which LLVM does not find by itself; elsewhere the same product is written in instructions that any processor
@@ -21,6 +21,7 @@ from spiking.kernels.spike_linear.packed import QUAD, WIDTH
 
 STRIP = 64  # codes of one vector
 TILE = 4  # tokens whose sums stay in registers together
+AHEAD = 32  # events between asking for a row and its use: the hardware does not foresee rows that lie apart
 I8, I32 = ir.IntType(8), ir.IntType(32)
 BYTES, QUADS = ir.VectorType(I8, STRIP), ir.VectorType(I32, 16)
 
@@ -90,6 +91,12 @@ def _store(builder: Any, sums: list[Any], pointer: Any) -> None:
         builder.store(total, builder.bitcast(_after(builder, pointer, 16 * n), QUADS.as_pointer()), align=4)
 
 
+def _prefetch(builder: Any, pointer: Any) -> None:
+    kind = ir.FunctionType(ir.VoidType(), [pointer.type, I32, I32, I32])
+    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+    builder.call(function, [pointer, I32(0), I32(3), I32(1)])
+
+
 def _after(builder: Any, pointer: Any, places: int) -> Any:
     return builder.gep(pointer, [ir.IntType(64)(places)])
 
@@ -115,8 +122,9 @@ def _rows(strips: int) -> Any:
     """
 
     def add(
-        context: Any, codes: Any, base: Any, width: Any, row: Any, value: Any, first: Any, last: Any, start: Any, sums: Any
-    ) -> Any:
+        context: Any, codes: Any, base: Any, width: Any, row: Any, value: Any, first: Any, last: Any, start: Any,
+        sums: Any,
+    ) -> Any:  # fmt: skip
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             _, base, width, _, _, first, last, start, _ = arguments
             codes, row, value, sums = (_data(context, builder, signature.args[n], arguments[n]) for n in (0, 3, 4, 8))
@@ -128,6 +136,12 @@ def _rows(strips: int) -> Any:
                     shift = builder.mul(builder.sext(row_n, width.type), width)
                     places.append(builder.gep(codes, [builder.add(base, shift)]))
                 counts = _splat(builder, _load(builder, builder.gep(value, [event]), I32))
+                for n in range(QUAD):
+                    row_n = builder.load(builder.gep(row, [builder.add(event, event.type(AHEAD + n))]))
+                    shift = builder.mul(builder.sext(row_n, width.type), width)
+                    place = builder.gep(codes, [builder.add(base, shift)])
+                    for strip in range(strips):
+                        _prefetch(builder, _after(builder, place, STRIP * strip))
                 for strip in range(strips):
                     rows = [_load(builder, _after(builder, place, STRIP * strip), BYTES) for place in places]
                     for quads, total in zip(_quads(builder, rows), totals[4 * strip :], strict=False):
@@ -163,18 +177,19 @@ def _write(context: Any, codes: Any, base: Any, width: Any, quads: Any, panel: A
 
 
 def _dots(tokens: int) -> Any:
-    """sums[place + 256 t :][: 64] = start[t * stride_start] + counts[t * stride :] times a panel, for a few tokens t."""
+    """sums[place + 256 t :][: 64] = start[t * start_stride] + counts[t * stride :] times a panel, for each token t."""
 
     def dot(
-        context: Any, panel: Any, at: Any, quads: Any, counts: Any, first: Any, stride: Any, start: Any, first_start: Any,
-        stride_start: Any, sums: Any, place: Any,
+        context: Any, panel: Any, at: Any, quads: Any, counts: Any, first: Any, stride: Any, start: Any,
+        start_first: Any, start_stride: Any, sums: Any, place: Any,
     ) -> Any:  # fmt: skip
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            _, at, quads, _, first, stride, _, first_start, stride_start, _, place = arguments
-            panel, counts, start, sums = (_data(context, builder, signature.args[n], arguments[n]) for n in (0, 3, 6, 9))
+            _, at, quads, _, first, stride, _, start_first, start_stride, _, place = arguments
+            arrays = (_data(context, builder, signature.args[n], arguments[n]) for n in (0, 3, 6, 9))
+            panel, counts, start, sums = arrays
             totals, tokens_at = [], []
             for t in range(tokens):
-                shift = builder.add(first_start, builder.mul(stride_start, stride.type(t)))
+                shift = builder.add(start_first, builder.mul(start_stride, stride.type(t)))
                 totals.append(_registers(builder, builder.load(builder.gep(start, [shift])), 4))
                 tokens_at.append(builder.gep(counts, [builder.add(first, builder.mul(stride, stride.type(t)))]))
             with cgutils.for_range(builder, quads) as loop:
