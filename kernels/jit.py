@@ -170,14 +170,17 @@ def spread(task: Callable[..., Any], tasks: int, *arguments: Any) -> None:
         raise errors[0]
 
 
-def region(work: Any, numbers: list[int]) -> None:
+def region(work: Any, numbers: list[int], first: Any = None) -> None:
     """Run compiled work on as many threads as torch uses, at once; it shares out what there is to do by `claim`.
 
     Arguments:
         work: from `callback`, of a pointer to int64: a table which begins with 0, a counter to claim from.
         numbers: the table after the counter, such as addresses of tensors that the caller keeps.
+        first: such work for this thread alone, before the others start.
     """
     table, run, threads = (ctypes.c_int64 * (1 + len(numbers)))(0, *numbers), _plain(work), torch.get_num_threads()
+    if first is not None:
+        _plain(first)(ctypes.addressof(table))
     if threads < 2:
         run(ctypes.addressof(table))
     elif parallel := _openmp():

@@ -9,6 +9,8 @@ Codes are stored with 128 added, so sums start at -128 times the sum of the coun
 
 from __future__ import annotations
 
+import struct
+import sys
 from typing import Any
 
 import numpy as np
@@ -18,10 +20,11 @@ from torch import Tensor
 
 from spiking.kernels.jit import address, callback, claim, jit, region, spread
 from spiking.kernels.spike_linear import dot
-from spiking.kernels.spike_linear.cpu_encode import cut, encode, list_events
+from spiking.kernels.spike_linear.cpu_encode import cut, encode, encode_task, events_task, list_events
 from spiking.kernels.spike_linear.packed import GRAIN, OFFSET, QUAD, WIDTH, PackedWeight
+from spiking.kernels.spike_linear.reference import CLIP, LIMIT
 
-__all__ = ["encode", "linear", "sums"]
+__all__ = ["encode", "linear", "sums", "token"]
 
 STRIP, TILE = dot.STRIP, dot.TILE
 SHARES = 4  # of the blocks, for each thread
@@ -72,9 +75,30 @@ def _add_task(share, shares, codes, scales, rows, planes, row, value, pointer, s
                     y[token, o + j] = worth * total[j] + (bias[o + j] if bias.size else np.float32(0))
 
 
+TABLE = 24  # numbers of the table that `token` and `_run` fill and these two read
+
+
+def _encode_work(table):
+    """One token's events from its activations."""
+    numbers = carray(table, TABLE)
+    inputs, slots, events = numbers[2], numbers[6], numbers[7]
+    at, group, exact = numbers[8:], numbers[20], numbers[21]
+    x = carray(address(at[10]), (1, inputs), np.float32)
+    counts = carray(address(at[11]), (1, inputs), np.int32)
+    threshold = carray(address(at[6]), (1, 1), np.float32)
+    encode_task(0, x, numbers.view(np.float64)[22], counts, threshold)
+    if not exact:
+        for i in range(inputs):
+            counts[0, i] = min(max(counts[0, i], -CLIP), CLIP)
+    row, value = carray(address(at[2]), events, np.int32), carray(address(at[3]), events, np.int8)
+    pointer = carray(address(at[4]), (1, slots + 1), np.int64)
+    start = carray(address(at[5]), (1, slots), np.int32)
+    events_task(0, counts, group, events, row, value, pointer, start)
+
+
 def _add_work(table):
-    """Shares of `_add_task` as long as there are any; `_run` fills the table."""
-    numbers = carray(table, 18)
+    """Shares of `_add_task` as long as there are any; the events are there."""
+    numbers = carray(table, TABLE)
     shares, inputs, planes, tokens, out, slots, events = numbers[1:8]
     at = numbers[8:]
     rows, wide = (inputs + QUAD - 1) // QUAD * QUAD, (out + GRAIN - 1) // GRAIN * GRAIN
@@ -94,7 +118,8 @@ def _add_work(table):
         share = claim(numbers)
 
 
-_add_work = callback(_add_work, types.void(types.CPointer(types.int64)))
+_NUMBERS = types.void(types.CPointer(types.int64))
+_encode_work, _add_work = callback(_encode_work, _NUMBERS), callback(_add_work, _NUMBERS)
 
 
 @jit
@@ -150,6 +175,30 @@ def _multiply_task(block, codes, scales, group, small, start, far, counts, thres
                 y[token, o + j] = worth * total[token, j] + (bias[o + j] if bias.size else np.float32(0))
 
 
+def token(
+    x: Tensor, k: float, exact: bool, packed: PackedWeight, bias: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """y (1, out) and the threshold (1, 1) from one token x (1, in) float32: `encode` and `linear` in one go."""
+    (out, inputs), groups = packed.shape, packed.groups
+    x = x.detach().contiguous()
+    bias = None if bias is None else bias.detach().contiguous()
+    y, threshold = torch.empty(1, out), torch.empty(1, 1)
+    events = inputs + (QUAD - 1) * groups + LIMIT // CLIP
+    events += -events % QUAD
+    sizes = 8 * (groups + 1), 4 * groups, 4 * inputs, 4 * (events + dot.AHEAD), events
+    scratch = np.empty(sum(sizes), np.uint8)
+    pointer, start, counts, row, value = np.cumsum((scratch.ctypes.data, *sizes)).tolist()[:5]
+    shares = min(-(-out // WIDTH), SHARES * torch.get_num_threads())
+    numbers = [
+        shares, inputs, 1, 1, out, groups, events,
+        packed.codes.data_ptr(), packed.scales.data_ptr(), row, value, pointer, start, threshold.data_ptr(),
+        0 if bias is None else bias.data_ptr(), y.data_ptr(), 0, x.data_ptr(), counts,
+        packed.group, exact, int.from_bytes(struct.pack("=d", k), sys.byteorder, signed=True), 0,
+    ]  # fmt: skip
+    region(_add_work, numbers, _encode_work)
+    return y, threshold
+
+
 def linear(counts: Tensor, threshold: Tensor, packed: PackedWeight, bias: Tensor | None, mode: str) -> Tensor:
     """y (tokens, out) float32 from counts (tokens, in) int32 and thresholds (tokens, 1)."""
     y = torch.empty(len(counts), packed.shape[0])
@@ -190,4 +239,4 @@ def _run(
     sizes = shares, given.shape[1], slots // groups, tokens, out, slots, row.size
     places = [packed.codes.data_ptr(), packed.scales.data_ptr()]
     places += [array.ctypes.data for array in lists] + [tensor.data_ptr() for tensor in rest]
-    region(_add_work, [*sizes, *places])
+    region(_add_work, [*sizes, *places, *(0,) * 6])

@@ -33,7 +33,7 @@ _sum_of_sizes, _sum_of_counts = jit(_sum_of_sizes, reassociate=True), jit(_sum_o
 
 
 @jit
-def _encode_task(share, x, k, counts, threshold):
+def encode_task(share, x, k, counts, threshold):
     tokens, inputs = x.shape
     for token in range(share * TOKENS, min(tokens, (share + 1) * TOKENS)):
         worth = np.float32(_sum_of_sizes(x, token) / (inputs * k))
@@ -46,7 +46,7 @@ def _encode_task(share, x, k, counts, threshold):
 
 
 @jit
-def _events_task(token, counts, group, room, row, value, pointer, start):
+def events_task(token, counts, group, room, row, value, pointer, start):
     """The channels of each group that are not silent; one beyond +-CLIP stands there several times."""
     inputs = counts.shape[1]
     at = token * room
@@ -124,7 +124,7 @@ def encode(x: Tensor, k: float) -> tuple[Tensor, Tensor]:
     """s (tokens, in) int32 and V_th (tokens, 1) of x (tokens, in) float32, as `reference.encode` returns them."""
     counts, threshold = torch.empty(x.shape, dtype=torch.int32), torch.empty(len(x), 1)
     given = x.detach().contiguous().numpy(), k, counts.numpy(), threshold.numpy()
-    spread(_encode_task, -(-len(x) // TOKENS), *given)
+    spread(encode_task, -(-len(x) // TOKENS), *given)
     return counts, threshold
 
 
@@ -152,7 +152,7 @@ def list_events(counts: np.ndarray, group: int, groups: int, expand: bool) -> tu
     if expand:
         spread(_planes_task, tokens, counts, group, room, planes, row, value, pointer, start)
     else:
-        spread(_events_task, tokens, counts, group, room, row, value, pointer, start)
+        spread(events_task, tokens, counts, group, room, row, value, pointer, start)
     return row, value, pointer, start
 
 

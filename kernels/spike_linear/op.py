@@ -177,12 +177,17 @@ def _linear(
     k: float, mode: str, exact: bool, backend: str,
 ) -> Tensor:  # fmt: skip
     """(tokens, out) from activations."""
-    packed = PackedWeight(codes, scales, (out, inputs), group)
-    counts, threshold = _kernels(backend).encode(x, k)
+    packed, kernels = PackedWeight(codes, scales, (out, inputs), group), _kernels(backend)
+    if mode == "event" and len(x) == 1 and hasattr(kernels, "token"):
+        y: Tensor
+        y, threshold = kernels.token(x, k, exact, packed, bias)
+        _check(x, threshold)
+        return y
+    counts, threshold = kernels.encode(x, k)
     _check(x, threshold)
     if not exact:
         counts = counts.clamp(-CLIP, CLIP)
-    result: Tensor = _kernels(backend).linear(counts, threshold, packed, bias, mode)
+    result: Tensor = kernels.linear(counts, threshold, packed, bias, mode)
     return result
 
 
