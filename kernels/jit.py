@@ -98,7 +98,8 @@ def _claim(context: Any, counter: Any) -> Any:
     return types.int64(counter), generate
 
 
-address, claim = intrinsic(_address), intrinsic(_claim)  # address(number): a pointer for numba.carray
+address: Any = intrinsic(_address)  # address(number): a pointer for numba.carray
+claim: Any = intrinsic(_claim)
 pointer: Any = intrinsic(_pointer)  # pointer(array, place): the address of array[place], without a reference counted
 prefetch_read, prefetch_write = _prefetch(0), _prefetch(1)
 LINE = 16  # numbers of a cache line in single precision

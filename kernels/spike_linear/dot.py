@@ -44,7 +44,7 @@ def _quads(builder: Any, rows: list[Any]) -> list[Any]:
     """Four vectors of quads from four rows; the first has the outputs 0 to 3 of each 16, the next 4 to 7, and so on."""
     quads = []
     for half in (0, 1):
-        ab, cd = (_side_by_side(builder, *pair, 1, half) for pair in (rows[:2], rows[2:]))
+        ab, cd = (_side_by_side(builder, a, b, 1, half) for a, b in (rows[:2], rows[2:]))
         quads += [_side_by_side(builder, ab, cd, 2, upper) for upper in (0, 1)]
     return quads
 
@@ -53,11 +53,9 @@ def _in_order(builder: Any, sums: list[Any]) -> list[Any]:
     """Sums of 16 outputs each, from sums in the order of `_quads`."""
     ordered = []
     for lane in range(4):
-        pairs = [
-            _pick(builder, a, b, [16 * of_b + 4 * lane + i for of_b in (0, 1) for i in range(4)])
-            for a, b in (sums[:2], sums[2:])
-        ]
-        ordered.append(_pick(builder, *pairs, list(range(16))))
+        places = [16 * of_b + 4 * lane + i for of_b in (0, 1) for i in range(4)]
+        ab, cd = (_pick(builder, a, b, places) for a, b in (sums[:2], sums[2:]))
+        ordered.append(_pick(builder, ab, cd, list(range(16))))
     return ordered
 
 

@@ -144,6 +144,10 @@ def _kernels(backend: str) -> ModuleType:
         from spiking.kernels.spike_linear import cpu
 
         return cpu
+    if backend == "triton":
+        from spiking.kernels.spike_linear import gpu
+
+        return gpu
     return reference
 
 
