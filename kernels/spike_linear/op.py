@@ -128,7 +128,10 @@ def _tokens(name: str, x: Tensor, packed: PackedWeight, integers: bool) -> Tenso
         raise ValueError(f"{name}: expected {kind}, got {x.dtype}")
     if x.device != packed.device:
         raise ValueError(f"{name}: expected a tensor on {packed.device}, where the weight is, got {x.device}")
-    return x.reshape(-1, x.shape[-1]).to(torch.int32 if integers else torch.float32)
+    flat = x.reshape(-1, x.shape[-1])
+    if x.dtype == torch.int64:
+        flat = flat.clamp(-LIMIT - 1, LIMIT + 1)  # what is too large for 32 bits stays too large
+    return flat.to(torch.int32 if integers else torch.float32)
 
 
 def _mode(mode: str, tokens: int) -> str:
@@ -162,6 +165,13 @@ def _check(x: Tensor, threshold: Tensor) -> None:
         raise ValueError(f"x: expected finite numbers, got {row[channel]} in token {token}, channel {channel}")
 
 
+def _check_counts(counts: Tensor) -> None:
+    if counts.device.type == "cpu" and counts.numel():
+        total, token = counts.abs().sum(1).max(0)
+        if total > LIMIT:
+            raise ValueError(f"counts: expected a sum of |counts| of at most {LIMIT}, got {total} in token {token}")
+
+
 @torch.library.custom_op("spiking::spike_encode", mutates_args=())
 def _encode(x: Tensor, k: float, backend: str) -> tuple[Tensor, Tensor]:
     """Counts (tokens, in) and thresholds (tokens, 1)."""
@@ -182,16 +192,16 @@ def _linear(
 ) -> Tensor:  # fmt: skip
     """(tokens, out) from activations."""
     packed, kernels = PackedWeight(codes, scales, (out, inputs), group), _kernels(backend)
-    if mode == "event" and len(x) == 1 and hasattr(kernels, "token"):
-        y: Tensor
-        y, threshold = kernels.token(x, k, exact, packed, bias)
+    result: Tensor
+    if backend == "numba" and mode == "event" and len(x) == 1:
+        result, threshold = kernels.token(x, k, exact, packed, bias)
         _check(x, threshold)
-        return y
+        return result
     counts, threshold = kernels.encode(x, k)
     _check(x, threshold)
     if not exact:
         counts = counts.clamp(-CLIP, CLIP)
-    result: Tensor = kernels.linear(counts, threshold, packed, bias, mode)
+    result = kernels.linear(counts, threshold, packed, bias, mode)
     return result
 
 
@@ -209,6 +219,7 @@ def _count_linear(
     group: int, mode: str, backend: str,
 ) -> Tensor:  # fmt: skip
     """(tokens, out) from counts."""
+    _check_counts(counts)
     packed = PackedWeight(codes, scales, (out, inputs), group)
     result: Tensor = _kernels(backend).linear(counts, threshold, packed, bias, mode)
     return result
@@ -227,6 +238,7 @@ def _sums(
     counts: Tensor, codes: Tensor, scales: Tensor, out: int, inputs: int, group: int, mode: str, backend: str
 ) -> Tensor:
     """(tokens, groups, out) int32."""
+    _check_counts(counts)
     packed = PackedWeight(codes, scales, (out, inputs), group)
     result: Tensor = _kernels(backend).sums(counts, packed, mode)
     return result

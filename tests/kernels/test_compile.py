@@ -22,6 +22,8 @@ from spiking.kernels.event_linear import gpu as event_gpu
 from spiking.kernels.lif import gpu
 from spiking.kernels.lif.gpu_forward import Switches
 from spiking.kernels.lif.rule import Flags
+from spiking.kernels.spike_linear import gpu as spike_gpu
+from spiking.kernels.spike_linear import pack
 from spiking.kernels.surrogate.reference import KINDS
 
 from .cases import Case, build
@@ -167,7 +169,7 @@ def compiled(monkeypatch):
 
     monkeypatch.setattr(triton.runtime.driver, "_active", Nowhere())
     monkeypatch.setattr(triton.knobs.runtime, "jit_cache_hook", note)
-    for module in (gpu, event_gpu, delay_gpu):
+    for module in (gpu, event_gpu, delay_gpu, spike_gpu):
         monkeypatch.setattr(module, "check", lambda device: None)
     for kernel in {v.kernel for v in VARIANTS.values()}:
         kernel.device_caches.clear()
@@ -231,6 +233,24 @@ def test_delays_do_not_recompile(compiled):
                 delay_gpu.backward(x.indptr, x.index, None, torch.zeros(T + last, B, N), first, T, K)
     names = sorted(name.split(".")[-1] for name, _ in compiled)
     assert names == ["arrive", "arrive", "collect", "collect"]
+    for (name, _), made in compiled.items():
+        same = [v for v in VARIANTS.values() if v.kernel.__name__ == name.split(".")[-1] and all(
+            made["signature"][n] == v.types.get(n, "constexpr") for n in v.kernel.arg_names
+        )]
+        assert same, f"{name}: no variant with {made['signature']}"
+
+
+def test_spike_counts_do_not_recompile(compiled):
+    """One compilation of each kernel, whatever the weight, its groups, the tokens and the alignment of their numbers."""
+    for tokens, out, inputs, group in ((1, 1, 1, 4), (16, 256, 128, 16), (33, 300, 129, 20)):
+        packed = pack(torch.randn(out, inputs), group)
+        x = torch.randn(tokens * inputs + 1)
+        for flat in (x[:-1], x[1:]):
+            counts, threshold = spike_gpu.encode(flat.view(tokens, inputs), 3.0)
+            for mode in ("int", "event", "expand"):
+                spike_gpu.linear(counts, threshold, packed, None, mode)
+    names = sorted(name.split(".")[-1] for name, _ in compiled)
+    assert names == ["add_groups", "encode_token", "multiply", "sum_group", "sum_group"]
     for (name, _), made in compiled.items():
         same = [v for v in VARIANTS.values() if v.kernel.__name__ == name.split(".")[-1] and all(
             made["signature"][n] == v.types.get(n, "constexpr") for n in v.kernel.arg_names
