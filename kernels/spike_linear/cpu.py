@@ -185,9 +185,12 @@ def token(
     y, threshold = torch.empty(1, out), torch.empty(1, 1)
     events = inputs + (QUAD - 1) * groups + LIMIT // CLIP
     events += -events % QUAD
-    sizes = 8 * (groups + 1), 4 * groups, 4 * inputs, 4 * (events + dot.AHEAD), events
-    scratch = np.empty(sum(sizes), np.uint8)
-    pointer, start, counts, row, value = np.cumsum((scratch.ctypes.data, *sizes)).tolist()[:5]
+    scratch = torch.empty(8 * (groups + 1) + 4 * (groups + inputs + events + dot.AHEAD) + events, dtype=torch.uint8)
+    pointer = scratch.data_ptr()
+    start = pointer + 8 * (groups + 1)
+    counts = start + 4 * groups
+    row = counts + 4 * inputs
+    value = row + 4 * (events + dot.AHEAD)
     shares = min(-(-out // WIDTH), SHARES * torch.get_num_threads())
     numbers = [
         shares, inputs, 1, 1, out, groups, events,

@@ -241,7 +241,7 @@ def test_delays_do_not_recompile(compiled):
 
 
 def test_spike_counts_do_not_recompile(compiled):
-    """One compilation of each kernel, whatever the weight, its groups, the tokens and the alignment of their numbers."""
+    """One compilation of each kernel, whatever the weight, its groups, the tokens and their alignment."""
     for tokens, out, inputs, group in ((1, 1, 1, 4), (16, 256, 128, 16), (33, 300, 129, 20)):
         packed = pack(torch.randn(out, inputs), group)
         x = torch.randn(tokens * inputs + 1)
