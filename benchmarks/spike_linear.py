@@ -6,7 +6,7 @@ of silent channels is set exactly: activations have no other zeros. Then prompts
 run in one process, in turn, on the same threads, each timed call after one of the same layer that is not timed.
 
 First they must agree: `spike_linear` with its specification to the last bit, and with float32 to a relative RMS of 0.1
-(0.02 for dynamic int8). Where they do not, no ratio is printed and the exit status is 1.
+(0.04 for dynamic int8, whose weight has one scale). Where they do not, no ratio is printed and the exit status is 1.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from spiking.kernels import spike_linear
-from spiking.kernels.spike_linear import PackedWeight, encode, pack
+from spiking.kernels.spike_linear import encode, pack
 
 WEIGHTS = ((4096, 11008), (11008, 4096), (2048, 2048))  # in, out
 SHARES = (0.0, 0.15, 0.3, 0.5, 0.7, 0.9)
 PROMPTS = (64, 512)
-ERROR, INT8_ERROR = 0.1, 0.02
+ERRORS = {"spike_linear": 0.1, "dynamic int8": 0.04}
 
 
 def dynamic_int8(weight: Tensor) -> Callable[[Tensor], Tensor]:
@@ -63,13 +63,10 @@ def timed(layers: dict[str, Callable[[Tensor], Tensor]], x: Tensor, rounds: int)
     return taken
 
 
-def agree(layers: dict[str, Callable[[Tensor], Tensor]], x: Tensor, packed: PackedWeight) -> bool:
-    """Whether every layer computes the same product, as exactly as it should."""
+def errors(layers: dict[str, Callable[[Tensor], Tensor]], x: Tensor) -> dict[str, float]:
+    """Relative RMS of what each layer that rounds is off by."""
     wanted = layers["float32"](x)
-    specified = spike_linear(x, packed, backend="reference")
-    found = layers["spike_linear"](x)
-    near = [float((y - wanted).norm() / wanted.norm()) for y in (found, layers["dynamic int8"](x))]
-    return torch.equal(found, specified) and near[0] <= ERROR and near[1] <= INT8_ERROR
+    return {name: float((layers[name](x) - wanted).norm() / wanted.norm()) for name in ERRORS}
 
 
 def main() -> int:
@@ -98,14 +95,17 @@ def main() -> int:
             "spike_linear": lambda x, p=packed: spike_linear(x, p, options.k),
         }
         print(f"\n{inputs} -> {out}, weights at {packed.nbytes / weight.nbytes:.1%} of float32; median ms (least)\n")
-        print("| tokens | silent | float32 | dynamic int8 | spike_linear | x float32 | x int8 |")
-        print("|---|---|---|---|---|---|---|")
+        print("| tokens | silent | float32 | dynamic int8 | spike_linear | x float32 | x int8 | off by, int8 by |")
+        print("|---|---|---|---|---|---|---|---|")
         cases = [(1, share) for share in SHARES] + [(tokens, 0.15) for tokens in ((8,) if options.quick else PROMPTS)]
         for tokens, share in cases:
             x = activations(tokens, inputs, share, g)
             silent = float((encode(x, options.k)[0] == 0).float().mean())
-            if not agree(layers, x, packed):
-                print("the layers disagree: no ratio")
+            off = errors(layers, x)
+            specified = spike_linear(x, packed, options.k, backend="reference")
+            exact = torch.equal(layers["spike_linear"](x), specified)
+            if not exact or any(off[name] > most for name, most in ERRORS.items()):
+                print(f"the layers disagree, with the specification {not exact}, with float32 by {off}: no ratio")
                 return 1
             taken = timed(layers, x, rounds if tokens == 1 else max(2, rounds // 12))
             row = " | ".join(f"{statistics.median(ms):.3f} ({min(ms):.3f})" for ms in taken.values())
@@ -113,7 +113,8 @@ def main() -> int:
                 statistics.median(a / b for a, b in zip(taken[peer], taken["spike_linear"], strict=True))
                 for peer in ("float32", "dynamic int8")
             ]
-            print(f"| {tokens} | {silent:.0%} | {row} | {ratios[0]:.1f} | {ratios[1]:.2f} |")
+            apart = f"{off['spike_linear']:.3f}, {off['dynamic int8']:.3f}"
+            print(f"| {tokens} | {silent:.0%} | {row} | {ratios[0]:.1f} | {ratios[1]:.2f} | {apart} |")
     return 0
 
 
