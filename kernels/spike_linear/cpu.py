@@ -28,6 +28,7 @@ __all__ = ["encode", "linear", "sums", "token"]
 
 STRIP, TILE = dot.STRIP, dot.TILE
 SHARES = 4  # of the blocks, for each thread
+CHUNK = 256  # tokens whose sums of a block fit the cache
 
 
 @jit
@@ -123,14 +124,15 @@ _encode_work, _add_work = callback(_encode_work, _NUMBERS), callback(_add_work, 
 
 
 @jit
-def _multiply_task(block, codes, scales, group, small, start, far, counts, threshold, bias, y, partial):
-    """One block of y, or of partial (tokens, groups, out) where that has a size, from all counts of several tokens."""
-    tokens, out = y.shape
+def _multiply_task(task, chunks, codes, scales, group, small, start, far, counts, threshold, bias, y, partial):
+    """One block of y, or of partial (tokens, groups, out) where that has a size, from the counts of some tokens."""
+    out, block = y.shape[1], task // chunks
+    low, high = task % chunks * CHUNK, min(y.shape[0], (task % chunks + 1) * CHUNK)
     rows, groups, inputs = small.shape[1], start.shape[1], counts.shape[1]
     wide = scales.size // groups
     o = block * WIDTH
     width, n = min(WIDTH, wide - o), np.uint64(min(WIDTH, out - o))
-    total, sums = np.zeros((tokens, WIDTH), np.float32), np.empty(TILE * WIDTH, np.int32)
+    total, sums = np.zeros((high - low, WIDTH), np.float32), np.empty(TILE * WIDTH, np.int32)
     panel = np.empty(group * WIDTH, np.uint8)
     flat, starts = small.ravel(), start.ravel()
     for g in range(groups):
@@ -139,8 +141,8 @@ def _multiply_task(block, codes, scales, group, small, start, far, counts, thres
         for strip in range(0, width, STRIP):
             dot.write_panel(codes, base + strip, width, quads, panel, strip * group)
         s = np.uint64(o * groups + g * width)
-        for first in range(0, tokens, TILE):
-            many = min(TILE, tokens - first)
+        for first in range(low, high, TILE):
+            many = min(TILE, high - first)
             for strip in range(0, width, STRIP):
                 if many == TILE:
                     dot.dot_tile(
@@ -167,12 +169,12 @@ def _multiply_task(block, codes, scales, group, small, start, far, counts, thres
                         partial[token, g, o + j] = sums[there + j]
                 else:
                     for j in range(n):
-                        total[token, j] += scales[s + j] * np.float32(sums[there + j])
+                        total[token - low, j] += scales[s + j] * np.float32(sums[there + j])
     if not partial.size:
-        for token in range(tokens):
+        for token in range(low, high):
             worth = threshold[token, 0]
             for j in range(n):
-                y[token, o + j] = worth * total[token, j] + (bias[o + j] if bias.size else np.float32(0))
+                y[token, o + j] = worth * total[token - low, j] + (bias[o + j] if bias.size else np.float32(0))
 
 
 def token(
@@ -233,7 +235,8 @@ def _run(
         small, start, far = cut(given, group, groups)
         weight = packed.codes.numpy(), packed.scales.numpy(), group
         numbers = [tensor.numpy() for tensor in rest]
-        spread(_multiply_task, -(-out // WIDTH), *weight, small, start, far, given, *numbers)
+        chunks = -(-tokens // CHUNK)
+        spread(_multiply_task, chunks * -(-out // WIDTH), chunks, *weight, small, start, far, given, *numbers)
         return
     lists = list_events(given, group, groups, mode == "expand")
     row, _, _, start = lists

@@ -80,6 +80,26 @@ def test_any_sizes(
         assert torch.equal(*y)
 
 
+def test_more_tokens_than_a_chunk() -> None:
+    packed, x = pack(weights(20, 40)), tokens(259, 40)
+    assert torch.equal(spike_linear(x, packed), spike_linear(x, packed, backend="reference"))
+    assert torch.equal(*(partial_sums(encode(x)[0], packed, mode="int", backend=b) for b in ("numba", "reference")))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(("out", "inputs", "group", "count"), [*SIZES, (1024, 2048, 128, 1), (1024, 2048, 128, 100)])
+def test_a_gpu_finds_the_same(out: int, inputs: int, group: int, count: int) -> None:
+    packed, x = pack(weights(out, inputs), group), tokens(count, inputs)
+    counts, threshold = encode(x, backend="reference")
+    found = encode(x.cuda())
+    assert torch.equal(found[0].cpu(), counts) and torch.equal(found[1].cpu(), threshold)
+    wanted = partial_sums(counts, packed, backend="reference")
+    y = spike_linear(x, packed, backend="reference")
+    for mode in MODES:
+        assert torch.equal(partial_sums(counts.cuda(), packed.to("cuda"), mode).cpu(), wanted)
+        assert torch.equal(spike_linear(x.cuda(), packed.to("cuda"), mode=mode).cpu(), y)
+
+
 def test_sums_are_what_integers_say() -> None:
     packed, counts = pack(weights(70, 300), 128), torch.randint(-500, 500, (4, 300))
     whole = packed.integers().to(torch.int64)
