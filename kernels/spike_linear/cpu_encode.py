@@ -11,7 +11,7 @@ from spiking.kernels.spike_linear.dot import AHEAD
 from spiking.kernels.spike_linear.packed import OFFSET, QUAD
 from spiking.kernels.spike_linear.reference import CLIP, HIGH, LIMIT, LOW
 
-TOKENS = 16  # of one task
+TOKENS = 64  # of one task
 
 
 def _sum_of_sizes(x, token):
@@ -106,16 +106,17 @@ def _planes_task(token, counts, group, room, planes, row, value, pointer, start)
 def _cut_task(share, counts, group, small, start, far):
     """Counts cut to +-CLIP in quads of rows, their sums in each group, and whether any of it was cut."""
     tokens, inputs = counts.shape
+    low, high = np.int32(-CLIP), np.int32(CLIP)
     for token in range(share * TOKENS, min(tokens, (share + 1) * TOKENS)):
         for g in range(start.shape[1]):
-            total, most = 0, 0
-            for i in range(g * group, min(inputs, (g + 1) * group)):
-                s = min(max(counts[token, i], -CLIP), CLIP)
-                most = max(most, abs(counts[token, i]))
+            total, cut = np.int32(0), np.int32(0)
+            for i in range(np.uint64(g * group), np.uint64(min(inputs, (g + 1) * group))):
+                s = min(max(counts[token, i], low), high)
+                cut = np.int32(cut | (s ^ counts[token, i]))
+                total = np.int32(total + s)
                 small[token, i] = s
-                total += s
             start[token, g] = -OFFSET * total
-            far[token, g] = most > CLIP
+            far[token, g] = cut != 0
         for i in range(inputs, small.shape[1]):
             small[token, i] = 0
 
