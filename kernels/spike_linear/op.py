@@ -68,6 +68,8 @@ def spike_linear(
     weight = packed.codes, packed.scales, *packed.shape, packed.group
     shape = (*x.shape[:-1], packed.shape[0])
     if threshold is None:
+        if name == "numba" and type(x) is Tensor and not torch.compiler.is_compiling() and not _differentiated(x, bias):
+            return _product(flat, bias, packed, k, mode, saturation == "exact", name).to(x.dtype).view(shape)
         y = torch.ops.spiking.spike_linear(flat, bias, *weight, k, mode, saturation == "exact", name)
         return y.to(x.dtype).view(shape)
     if threshold.shape != (*x.shape[:-1], 1):
@@ -186,14 +188,15 @@ def _(x: Tensor, k: float, backend: str) -> tuple[Tensor, Tensor]:
     return x.new_empty(x.shape, dtype=torch.int32), x.new_empty(len(x), 1)
 
 
-@torch.library.custom_op("spiking::spike_linear", mutates_args=())
-def _linear(
-    x: Tensor, bias: Tensor | None, codes: Tensor, scales: Tensor, out: int, inputs: int, group: int,
-    k: float, mode: str, exact: bool, backend: str,
-) -> Tensor:  # fmt: skip
-    """(tokens, out) from activations."""
-    packed, kernels = PackedWeight(codes, scales, (out, inputs), group), _kernels(backend)
-    result: Tensor
+def _differentiated(*tensors: Tensor | None) -> bool:
+    return torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in tensors)
+
+
+def _product(
+    x: Tensor, bias: Tensor | None, packed: PackedWeight, k: float, mode: str, exact: bool, backend: str
+) -> Tensor:
+    """What the op computes; called by itself where nothing is differentiated: dispatching takes as long on a CPU."""
+    kernels, result = _kernels(backend), x
     if backend == "numba" and mode == "event" and len(x) == 1:
         result, threshold = kernels.token(x, k, exact, packed, bias)
         _check(x, threshold)
@@ -204,6 +207,15 @@ def _linear(
         counts = counts.clamp(-CLIP, CLIP)
     result = kernels.linear(counts, threshold, packed, bias, mode)
     return result
+
+
+@torch.library.custom_op("spiking::spike_linear", mutates_args=())
+def _linear(
+    x: Tensor, bias: Tensor | None, codes: Tensor, scales: Tensor, out: int, inputs: int, group: int,
+    k: float, mode: str, exact: bool, backend: str,
+) -> Tensor:  # fmt: skip
+    """(tokens, out) from activations."""
+    return _product(x, bias, PackedWeight(codes, scales, (out, inputs), group), k, mode, exact, backend)
 
 
 @_linear.register_fake

@@ -84,8 +84,13 @@ class PackedWeight:
         return self.codes.device
 
     def to(self, device: torch.device | str) -> PackedWeight:
-        """The same weight on a device."""
-        return replace(self, codes=self.codes.to(device), scales=self.scales.to(device))
+        """The same weight on a device; on a CPU in huge pages, which are read a fifth faster than small ones."""
+        codes, scales = self.codes.to(device), self.scales.to(device)
+        if codes.device.type == "cpu":
+            from spiking.kernels.jit import room
+
+            codes = room(codes, codes.numel()).copy_(codes)
+        return replace(self, codes=codes, scales=scales)
 
     def integers(self) -> Tensor:
         """The codes as int8, (out, in)."""
@@ -134,7 +139,6 @@ def pack(weight: Tensor, group: int = 128, bits: int = 8) -> PackedWeight:
     codes = (parts / scale.clamp_min(torch.finfo(torch.float32).tiny)[..., None]).round().clamp(-most, most)
     codes = codes.view(out, -1)[:, : inputs + -inputs % QUAD]
     codes = torch.nn.functional.pad(codes, (0, inputs + -inputs % QUAD - codes.shape[1]))
-    blocks = to_blocks((codes + OFFSET).to(torch.uint8).t())
-    return PackedWeight(
-        torch.nn.functional.pad(blocks, (0, SPARE)), to_blocks(scale.t().contiguous()), (out, inputs), group
-    )
+    blocks = torch.nn.functional.pad(to_blocks((codes + OFFSET).to(torch.uint8).t()), (0, SPARE))
+    packed = PackedWeight(blocks, to_blocks(scale.t().contiguous()), (out, inputs), group)
+    return packed.to(packed.device)
