@@ -75,6 +75,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="small weights, for the tests")
     parser.add_argument("--rounds", type=int, default=None, help="repetitions of one token (60, or 2 with --quick)")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--size", type=int, nargs=2, metavar=("IN", "OUT"), help="one weight instead of three")
     parser.add_argument("--k", type=float, default=3.0, help="spikes a channel on average")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -86,7 +87,8 @@ def main() -> int:
     print(f"{platform.machine()}, {os.cpu_count()} cores, python {platform.python_version()}, {packages}, ", end="")
     print(f"quantized engine {torch.backends.quantized.engine}, load average {os.getloadavg()[0]:.2f}")
 
-    for inputs, out in ((256, 300),) if options.quick else WEIGHTS:
+    weights = (options.size,) if options.size else ((256, 300),) if options.quick else WEIGHTS
+    for inputs, out in weights:
         weight = torch.randn(out, inputs, generator=g) * inputs**-0.5
         packed = pack(weight)
         layers: dict[str, Callable[[Tensor], Tensor]] = {
