@@ -1,5 +1,6 @@
 """Numba as the CPU kernels use it: `jit` compiles the work of one task, `spread` runs the tasks on torch's threads.
 
+`region` does the same for compiled work of microseconds, without a thread of it waiting for Python.
 Tasks run outside Python's global lock on torch's own OpenMP threads, or on plain ones where torch has none, and not on
 Numba's: those abort in a forked process or when two Python threads enter at once, follow no `torch.set_num_threads`,
 and compile several times as long.
@@ -80,6 +81,25 @@ def _prefetch(write: int) -> Any:
     return intrinsic(ask)
 
 
+def _address(context: Any, number: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.inttoptr(arguments[0], cgutils.voidptr_t)
+
+    return types.voidptr(types.int64), generate
+
+
+def _claim(context: Any, counter: Any) -> Any:
+    """The number that an array of one holds, which is then one more, whatever other threads do."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        place = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        return builder.atomic_rmw("add", place, ir.IntType(64)(1), "monotonic")
+
+    return types.int64(counter), generate
+
+
+address: Any = intrinsic(_address)  # address(number): a pointer for numba.carray
+claim: Any = intrinsic(_claim)
 pointer: Any = intrinsic(_pointer)  # pointer(array, place): the address of array[place], without a reference counted
 prefetch_read, prefetch_write = _prefetch(0), _prefetch(1)
 LINE = 16  # numbers of a cache line in single precision
@@ -185,6 +205,31 @@ def _meet(context: Any, barrier: Any) -> Any:
 
 
 meet: Any = intrinsic(_meet)  # meet(barrier): see `together`
+
+
+def region(work: Any, numbers: list[int], first: Any = None) -> None:
+    """Run compiled work on as many threads as torch uses, at once; it shares out what there is to do by `claim`.
+
+    Arguments:
+        work: from `callback`, of a pointer to int64: a table which begins with 0, a counter to claim from.
+        numbers: the table after the counter, such as addresses of tensors that the caller keeps.
+        first: such work for this thread alone, before the others start.
+    """
+    table, run, threads = (ctypes.c_int64 * (1 + len(numbers)))(0, *numbers), _plain(work), torch.get_num_threads()
+    if first is not None:
+        _plain(first)(ctypes.addressof(table))
+    if threads < 2:
+        run(ctypes.addressof(table))
+    elif parallel := _openmp():
+        parallel(run, ctypes.addressof(table), threads, 0)
+    else:
+        wait([_pool().submit(run, ctypes.addressof(table)) for _ in range(threads)])
+
+
+@cache
+def _plain(work: Any) -> Any:
+    return _WORK(work.address)
+
 
 _PROCESS = os.getpid()
 _GOMP = Path(torch.__file__).parent / "lib" / "libgomp.so.1"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,6 +15,7 @@ import torch
 from spiking.datasets.nmnist_camera import NMNIST
 from spiking.kernels import set_backend
 from spiking.kernels.event_conv import from_torch
+from spiking.kernels.spike_linear import pack
 from spiking.training import Outcome
 from tests.datasets import mnist, test_spoken
 from tests.datasets.test_sources import nmnist_files
@@ -74,6 +76,33 @@ def test_conv_refuses_when_the_results_differ(
     assert conv.main() == 1
     out = capsys.readouterr().out
     assert "event_conv: off by" in out and "channels" not in out
+
+
+@pytest.fixture
+def spikes(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    monkeypatch.setattr("sys.argv", ["spike_linear.py", "--quick", "--threads", str(torch.get_num_threads())])
+    yield script("spike_linear")
+    torch.set_grad_enabled(True)
+
+
+def test_spike_linear_prints_the_curve_over_the_silent_share(
+    spikes: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert spikes.main() == 0
+    out = capsys.readouterr().out
+    assert [line.split("|")[2].strip() for line in out.splitlines() if line.startswith("| 1 |")] == [
+        "0%", "15%", "30%", "50%", "70%", "90%"
+    ]  # fmt: skip
+    assert "load average" in out and "| 8 | 15% |" in out
+
+
+def test_spike_linear_refuses_when_the_layers_disagree(
+    spikes: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(spikes, "pack", lambda weight: pack(weight, bits=2))
+    assert spikes.main() == 1
+    out = capsys.readouterr().out
+    assert "disagree" in out and "| 1 |" not in out
 
 
 def test_gpu_recurrent_compares_first(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -73,7 +73,7 @@ def reach(  # type: ignore[no-untyped-def]
 
 
 @triton.jit(do_not_specialize=[*AXES, "planes", "each", "N16", "shares"], do_not_specialize_on_alignment=LOOSE)
-def collect(  # type: ignore[no-untyped-def]
+def correlate(  # type: ignore[no-untyped-def]
     pointers, where, rows, value, grad, out, H, W, OH, OW, KH, KW, sy, sx, py, px, dy, dx, planes, each, N16, shares,
     dtype: tl.constexpr, K: tl.constexpr, BLOCK_N: tl.constexpr,
 ):  # fmt: skip
@@ -151,7 +151,7 @@ def backward(indptr: Tensor, index: Tensor, value: Tensor | None, grad: Tensor, 
     out = torch.empty(shares, planes, *taps, wide, dtype=dtype, device=grad.device)
     size = block(wide)
     with torch.cuda.device_of(grad):
-        collect[planes * taps[0] * taps[1], shares, triton.cdiv(wide, size)](
+        correlate[planes * taps[0] * taps[1], shares, triton.cdiv(wide, size)](
             pointers, index[order], _rows(indptr, index.numel())[order], _value(value, order, grad), last, out,
             *_numbers(shape), planes, planes // shape.groups, wide // 16, shares, _type(grad), GATHERED, size,
             **OPTIONS,
@@ -195,7 +195,7 @@ def _variants() -> Iterator[Variant]:
         size = {"dtype": tl.float32, "K": TOGETHER, "BLOCK_X": PIXELS, "BLOCK_N": CHANNELS}
         yield Variant(f"event_conv: {label}", reach, {**there, "weight": f"*{kind}", "out": f"*{kind}", **value}, size)
         size = {"dtype": tl.float32, "K": GATHERED, "BLOCK_N": CHANNELS}
-        yield Variant(f"event_conv backward: {label}", collect, {**back, "grad": f"*{kind}", **value}, size)
+        yield Variant(f"event_conv backward: {label}", correlate, {**back, "grad": f"*{kind}", **value}, size)
 
 
 AOT = list(_variants())

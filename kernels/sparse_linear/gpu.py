@@ -77,7 +77,7 @@ def sum_events(  # type: ignore[no-untyped-def]
 
 
 @triton.jit(do_not_specialize=["rows"], do_not_specialize_on_alignment=_LOOSE)
-def multiply(fan_indptr, fan_index, values, grad, out, rows, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
+def weigh(fan_indptr, fan_index, values, grad, out, rows, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
     """out[n, row] = the sum of values * grad[target, row] over the synapses of n."""
     n = tl.program_id(0).to(tl.int64)
     row = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
@@ -131,7 +131,7 @@ def inputs(grad: Tensor, fan_indptr: Tensor, fan_index: Tensor, values: Tensor) 
     out = torch.empty(count, rows, dtype=grad.dtype, device=grad.device)
     if rows and count:
         with torch.cuda.device_of(grad):
-            multiply[(count, triton.cdiv(rows, ROWS))](
+            weigh[(count, triton.cdiv(rows, ROWS))](
                 fan_indptr, fan_index, values.detach().contiguous(), grad.t().contiguous(), out, rows, ROWS, **OPTIONS
             )
     return out.t().contiguous()
@@ -151,7 +151,7 @@ def _variants() -> Iterator[Variant]:
         types = {**events, "index": "*i64", "grad": "*fp32"}
         yield Variant(f"sparse_linear backward: {label}", sum_events, types, {"BLOCK": SYNAPSES})
     types = {**fan, "values": "*fp32", "grad": "*fp32", "out": "*fp32", "rows": "i32"}
-    yield Variant("sparse_linear input gradient: fp32", multiply, types, {"BLOCK": ROWS})
+    yield Variant("sparse_linear input gradient: fp32", weigh, types, {"BLOCK": ROWS})
 
 
 AOT = list(_variants())

@@ -24,7 +24,10 @@ def poison(monkeypatch: pytest.MonkeyPatch) -> None:
 
         return wrapper
 
-    monkeypatch.setattr(jit, "_fresh", lambda shape, dtype: np.full(shape, np.nan, dtype))
+    def fresh(shape: Any, dtype: Any) -> np.ndarray:
+        return np.full(shape, np.nan if np.issubdtype(dtype, np.floating) else 123, dtype)
+
+    monkeypatch.setattr(jit, "_fresh", fresh)
     for owner, name in ((torch, "empty"), (torch, "empty_like"), (Tensor, "new_empty")):
         monkeypatch.setattr(owner, name, filled(getattr(owner, name)))
 

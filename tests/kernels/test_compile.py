@@ -27,6 +27,8 @@ from spiking.kernels.lif.gpu_forward import Switches
 from spiking.kernels.lif.rule import Flags
 from spiking.kernels.sparse_linear import SparseWeight
 from spiking.kernels.sparse_linear import gpu as sparse_gpu
+from spiking.kernels.spike_linear import gpu as spike_gpu
+from spiking.kernels.spike_linear import pack
 from spiking.kernels.surrogate.reference import KINDS
 
 from .cases import Case, build
@@ -172,7 +174,7 @@ def compiled(monkeypatch):
 
     monkeypatch.setattr(triton.runtime.driver, "_active", Nowhere())
     monkeypatch.setattr(triton.knobs.runtime, "jit_cache_hook", note)
-    for module in (gpu, event_gpu, delay_gpu, sparse_gpu, conv_gpu):
+    for module in (gpu, event_gpu, delay_gpu, sparse_gpu, conv_gpu, spike_gpu):
         monkeypatch.setattr(module, "check", lambda device: None)
     for kernel in {v.kernel for v in VARIANTS.values()}:
         kernel.device_caches.clear()
@@ -253,7 +255,25 @@ def test_sparse_synapses_do_not_recompile(compiled):
             sparse_gpu.forward(x.indptr, x.index, None, fan.indptr, fan.index, fan.values, rows, N)
             sparse_gpu.backward(x.indptr, x.index, None, fan.indptr, fan.index, torch.zeros(rows, N))
             sparse_gpu.inputs(torch.zeros(rows, N), fan.indptr, fan.index, fan.values)
-    assert sorted(name.split(".")[-1] for name, _ in compiled) == ["multiply", "scatter", "sum_events"]
+    assert sorted(name.split(".")[-1] for name, _ in compiled) == ["scatter", "sum_events", "weigh"]
+    for (name, _), made in compiled.items():
+        same = [v for v in VARIANTS.values() if v.kernel.__name__ == name.split(".")[-1] and all(
+            made["signature"][n] == v.types.get(n, "constexpr") for n in v.kernel.arg_names
+        )]
+        assert same, f"{name}: no variant with {made['signature']}"
+
+
+def test_spike_counts_do_not_recompile(compiled):
+    """One compilation of each kernel, whatever the weight, its groups, the tokens and their alignment."""
+    for tokens, out, inputs, group in ((1, 1, 1, 4), (16, 256, 128, 16), (33, 300, 129, 20)):
+        packed = pack(torch.randn(out, inputs), group)
+        x = torch.randn(tokens * inputs + 1)
+        for flat in (x[:-1], x[1:]):
+            counts, threshold = spike_gpu.encode(flat.view(tokens, inputs), 3.0)
+            for mode in ("int", "event", "expand"):
+                spike_gpu.linear(counts, threshold, packed, None, mode)
+    names = sorted(name.split(".")[-1] for name, _ in compiled)
+    assert names == ["add_groups", "encode_token", "multiply", "sum_group", "sum_group"]
     for (name, _), made in compiled.items():
         same = [v for v in VARIANTS.values() if v.kernel.__name__ == name.split(".")[-1] and all(
             made["signature"][n] == v.types.get(n, "constexpr") for n in v.kernel.arg_names
@@ -271,7 +291,7 @@ def test_convolutions_do_not_recompile(compiled):
         for part in (x, x[1:]) if T > 1 else (x,):
             y = conv_gpu.forward(part.indptr, part.index, None, torch.zeros(P, k, k, out), shape)
             conv_gpu.backward(part.indptr, part.index, None, y, shape)
-    assert sorted(name.split(".")[-1] for name, _ in compiled) == ["collect", "reach"]
+    assert sorted(name.split(".")[-1] for name, _ in compiled) == ["correlate", "reach"]
     for (name, _), made in compiled.items():
         same = [v for v in VARIANTS.values() if v.kernel.__name__ == name.split(".")[-1] and all(
             made["signature"].get(n) == v.types.get(n, "constexpr") for n in v.kernel.arg_names

@@ -13,7 +13,8 @@ import pytest
 import torch
 from numba import carray, types
 
-from spiking.kernels.jit import callback, jit, pointer, prefetch_read, prefetch_write, spread
+from spiking.kernels import jit as module
+from spiking.kernels.jit import address, callback, claim, jit, pointer, prefetch_read, prefetch_write, region, spread
 
 
 @pytest.fixture(params=[1, 4])
@@ -106,6 +107,34 @@ def test_an_exception_in_a_task_reaches_the_caller(threads: int) -> None:
         with pytest.raises(ValueError, match=f"task {at} failed"):
             spread(fail, 20, at)
     spread(fail, 20, 20)
+
+
+def squares(table: Any) -> None:
+    """The square of each number that a thread claims; the table names how many there are and where to write them."""
+    numbers = carray(table, 3)
+    values = carray(address(numbers[2]), numbers[1], np.int64)
+    n = claim(numbers)
+    while n < numbers[1]:
+        values[n] += n * n
+        n = claim(numbers)
+
+
+def ten(table: Any) -> None:
+    """Fill ten numbers with 10."""
+    carray(address(carray(table, 3)[2]), 10, np.int64)[:] = 10
+
+
+@pytest.mark.parametrize("openmp", [True, False])
+def test_compiled_work_is_shared_out_once(threads: int, openmp: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not openmp:
+        monkeypatch.setattr(module, "_openmp", lambda: None)
+    signature = types.void(types.CPointer(types.int64))
+    work, first = callback(squares, signature), callback(ten, signature)
+    values = np.zeros(10_000, np.int64)
+    region(work, [len(values), values.ctypes.data])
+    assert (values == np.arange(10_000) ** 2).all()
+    region(work, [10, values.ctypes.data], first)
+    assert (values[:10] == 10 + np.arange(10) ** 2).all() and values[10] == 100
 
 
 def double(task: int, values: Any) -> None:
