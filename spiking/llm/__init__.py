@@ -1,0 +1,12 @@
+"""Language models whose matrix products spike."""
+
+from spiking.llm.config import Plan, SpikeConfig
+from spiking.llm.coverage import Coverage, MissedError, coverage
+from spiking.llm.products import FusedError, UnspikedWarning
+from spiking.llm.spike import Conversion, conversion, spike_
+from spiking.llm.weight import SpikeWeight, watching
+
+__all__ = [
+    "Conversion", "Coverage", "FusedError", "MissedError", "Plan", "SpikeConfig", "SpikeWeight", "UnspikedWarning",
+    "conversion", "coverage", "spike_", "watching",
+]

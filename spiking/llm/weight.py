@@ -1,0 +1,232 @@
+"""A parameter whose products spike: y = x W^T becomes y = V_th W s, whoever computes it and from wherever.
+
+A hook or an exchanged module sees only calls of that module. Fused code reads `module.weight` and multiplies by itself:
+SpikingBrain's released down-projection is never spiked for that reason. Here the weight is the thing that knows: a
+tensor subclass that PyTorch asks at every operator (`__torch_dispatch__`), below autograd, so that linear, matmul, `@`,
+einsum and autograd functions all end here as mm, addmm, bmm... products.py computes those. Views (transposes, one of
+several experts, an expanded batch) stay spike weights. What is no product sees the decoded weight.
+
+Backward, rounding passes the gradient straight through: the products of a backward pass use the decoded weight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spiking.kernels.spike_linear import PackedWeight, encode, pack, spike_linear
+from spiking.llm.config import SpikeConfig
+
+CLIP = 127
+Watcher = Callable[["Matrices", str, "Tensor | None"], None]
+_watchers: ContextVar[tuple[Watcher, ...]] = ContextVar("spiking_llm_watchers", default=())
+
+
+@contextmanager
+def watching(watcher: Watcher) -> Iterator[None]:
+    """Call `watcher(matrices, operator, x)` at every product of a spike weight inside the block.
+
+    Arguments:
+        watcher: gets the weight's matrices, the operator's name, and x (..., in) before its encoding; x is None where
+            an operator could only be given the decoded weight.
+    """
+    token = _watchers.set((*_watchers.get(), watcher))
+    try:
+        yield
+    finally:
+        _watchers.reset(token)
+
+
+def tell(matrices: Matrices, operator: str, x: Tensor | None) -> None:
+    """Tell the watchers of a product."""
+    for watcher in _watchers.get():
+        watcher(matrices, operator, x)
+
+
+@dataclass(frozen=True, eq=False)
+class Matrices:
+    """The content of a spike weight: one matrix (out, in), or one for each expert; whole numbers, or floats as they were.
+
+    Arguments:
+        name: of the parameter.
+        config: how inputs are encoded.
+        shape: (out, in), or (experts, out, in).
+        codes, scales: of the packed weight, flat, or (experts, flat); None for a float weight.
+        floats: the float weight, of that shape.
+    """
+
+    name: str
+    config: SpikeConfig
+    shape: tuple[int, ...]
+    codes: Tensor | None = None
+    scales: Tensor | None = None
+    floats: Tensor | None = None
+    _packed: dict[int, PackedWeight] = field(default_factory=dict, init=False, repr=False)
+
+    @classmethod
+    def of(cls, name: str, config: SpikeConfig, weight: Tensor) -> Matrices:
+        """Pack a float weight (out, in) or (experts, out, in), or keep it.
+
+        Raises:
+            ValueError: if the weight has numbers that are not finite; it names the parameter.
+        """
+        if not weight.isfinite().all():
+            raise ValueError(f"{name}: expected finite weights, got {int((~weight.isfinite()).sum())} that are not")
+        if config.weights is None:
+            return cls(name, config, tuple(weight.shape), floats=weight.detach())
+        each = [pack(one, config.group) for one in weight.detach().reshape(-1, *weight.shape[-2:])]
+        codes, scales = torch.stack([one.codes for one in each]), torch.stack([one.scales for one in each])
+        if weight.ndim == 2:
+            codes, scales = codes[0], scales[0]
+        return cls(name, config, tuple(weight.shape), codes, scales)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in memory."""
+        return sum(part.nbytes for part in (self.codes, self.scales, self.floats) if part is not None)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the numbers are."""
+        part = self.codes if self.floats is None else self.floats
+        assert part is not None
+        return part.device
+
+    def packed(self, expert: int = 0) -> PackedWeight:
+        """One packed matrix."""
+        if expert not in self._packed:
+            assert self.codes is not None and self.scales is not None
+            codes = self.codes.view(-1, self.codes.shape[-1])[expert]
+            scales = self.scales.view(-1, self.scales.shape[-1])[expert]
+            self._packed[expert] = PackedWeight(codes, scales, (self.shape[-2], self.shape[-1]), self.config.group)
+        return self._packed[expert]
+
+    def decoded(self, expert: int = 0) -> Tensor:
+        """One matrix (out, in) in float, as products see it."""
+        if self.floats is not None:
+            return self.floats.view(-1, *self.shape[-2:])[expert] if self.floats.ndim == 3 else self.floats
+        return self.packed(expert).unpack()
+
+    def product(self, x: Tensor, expert: int = 0, bias: Tensor | None = None) -> Tensor:
+        """(..., out): each token's spikes times one matrix, in the dtype of x."""
+        config = self.config
+        if self.floats is None:
+            return spike_linear(x, self.packed(expert), config.k, bias, config.mode, config.saturation)
+        counts, threshold = encode(x, config.k)
+        if config.saturation == "clip":
+            counts = counts.clamp(-CLIP, CLIP)
+        spikes = (counts * threshold).to(x.dtype)
+        return torch.nn.functional.linear(spikes, self.decoded(expert).to(x.dtype), bias)
+
+    def apply(self, change: Callable[[Tensor], Tensor]) -> Matrices:
+        """The same with every tensor changed, for moves and copies."""
+        changed = {
+            name: change(part) for name in ("codes", "scales", "floats") if (part := getattr(self, name)) is not None
+        }
+        return replace(self, **changed)
+
+
+class SpikeWeight(torch.Tensor):
+    """A tensor that stands for (..., out, in) numbers, or (..., in, out) when swapped, and spikes in products.
+
+    Arguments:
+        matrices: its content.
+        batch: the expert at each position of the leading dimension; None for a plain matrix.
+        swapped: the last two dimensions are (in, out).
+        dtype: the type it shows.
+        expert: which matrix a plain one is.
+    """
+
+    matrices: Matrices
+    batch: tuple[int, ...] | None
+    swapped: bool
+    expert: int
+
+    @staticmethod
+    def __new__(
+        cls, matrices: Matrices, batch: tuple[int, ...] | None, swapped: bool, dtype: torch.dtype, expert: int = 0
+    ) -> SpikeWeight:
+        out, inputs = matrices.shape[-2:]
+        last = (inputs, out) if swapped else (out, inputs)
+        shape = last if batch is None else (len(batch), *last)
+        made = torch.Tensor._make_wrapper_subclass(cls, shape, dtype=dtype, device=matrices.device)
+        made.matrices, made.batch, made.swapped, made.expert = matrices, batch, swapped, expert
+        return made
+
+    @classmethod
+    def parameter(cls, matrices: Matrices, swapped: bool, dtype: torch.dtype) -> torch.nn.Parameter:
+        """The whole weight as a module's parameter."""
+        batch = tuple(range(matrices.shape[0])) if len(matrices.shape) == 3 else None
+        trains = matrices.floats is not None
+        return torch.nn.Parameter(cls(matrices, batch, swapped, dtype), requires_grad=trains)
+
+    def with_(self, **changes: Any) -> SpikeWeight:
+        """Another view of the same numbers."""
+        parts = {"matrices": self.matrices, "batch": self.batch, "swapped": self.swapped, "dtype": self.dtype}
+        return SpikeWeight(**{**parts, "expert": self.expert, **changes})
+
+    def decode(self) -> Tensor:
+        """A plain tensor of the same shape; for a float weight kept whole, a view of it."""
+        m = self.matrices
+        if m.floats is not None and self.batch == (None if len(m.shape) == 2 else tuple(range(m.shape[0]))):
+            plain = m.floats
+        elif self.batch is None:
+            plain = m.decoded(self.expert)
+        else:
+            plain = torch.stack([m.decoded(expert) for expert in self.batch])
+        plain = plain.transpose(-1, -2) if self.swapped else plain
+        return plain if plain.dtype == self.dtype else plain.to(self.dtype)
+
+    def __repr__(self, *, tensor_contents: Any = None) -> str:
+        kind = self.matrices.config.weights or "float"
+        return f"SpikeWeight({self.matrices.name}, {tuple(self.shape)}, {kind}, k={self.matrices.config.k})"
+
+    def __tensor_flatten__(self) -> tuple[list[str], Any]:
+        names = [name for name in ("codes", "scales", "floats") if getattr(self.matrices, name) is not None]
+        plain = replace(self.matrices, codes=None, scales=None, floats=None)
+        return names, (plain, self.batch, self.swapped, self.dtype, self.expert)
+
+    @property
+    def codes(self) -> Tensor | None:
+        """The packed weight's codes."""
+        return self.matrices.codes
+
+    @property
+    def scales(self) -> Tensor | None:
+        """The packed weight's scales."""
+        return self.matrices.scales
+
+    @property
+    def floats(self) -> Tensor | None:
+        """The float weight, where it is kept."""
+        return self.matrices.floats
+
+    @staticmethod
+    def __tensor_unflatten__(parts: dict[str, Tensor], meta: Any, size: Any, stride: Any) -> SpikeWeight:
+        plain, batch, swapped, dtype, expert = meta
+        return SpikeWeight(replace(plain, **parts), batch, swapped, dtype, expert)
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """The short way for linear with packed weights; everything else goes down to `__torch_dispatch__`."""
+        kwargs = kwargs or {}
+        if func is torch.nn.functional.linear and len(args) > 1 and not kwargs:
+            x, weight = args[0], args[1]
+            if isinstance(weight, SpikeWeight) and not weight.swapped and weight.batch is None and weight.dtype == x.dtype:
+                if weight.matrices.floats is None and not isinstance(x, SpikeWeight):
+                    tell(weight.matrices, "linear", x)
+                    return weight.matrices.product(x, weight.expert, args[2] if len(args) > 2 else None)
+        with torch._C.DisableTorchFunctionSubclass():  # results are plain tensors, or SpikeWeights already
+            return func(*args, **kwargs)
+
+    @classmethod
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        from spiking.llm.products import dispatch  # products and views build SpikeWeights
+
+        return dispatch(func, args, kwargs or {})
