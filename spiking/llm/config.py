@@ -96,6 +96,8 @@ class Plan:
             if pattern != DEFAULT and one is not None and (one.queries or one.cache or one.state):
                 raise ValueError(f"{pattern}: queries, cache and state hold for the model: give them in {DEFAULT!r}")
 
+    quant_method = "spiking"
+
     @property
     def default(self) -> SpikeConfig | None:
         """The config of what no pattern names."""

@@ -176,11 +176,12 @@ class _Watch(TorchDispatchMode):
         return result
 
     def _look(self, func: Any, args: Any, kwargs: Any) -> None:
-        if func.namespace == "spiking":
-            return
         name = func.overloadpacket.__name__
         leaves = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
         weights = [(leaf, source) for leaf in leaves if (source := self.source(leaf)) and source != FROM_INPUT]
+        if func.namespace == "spiking":  # our products: spike weights speak for themselves, what is left are biases
+            self.met |= {source for _, source in weights}
+            return
         foreign = func.namespace not in ("aten", "prim", "prims")
         if not PRODUCT.search(name) and not (foreign and any(leaf.ndim > 1 for leaf, _ in weights)):
             if len(leaves) > len(weights) or name in LOOKUPS:

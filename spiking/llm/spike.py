@@ -77,10 +77,10 @@ def spike_(model: torch.nn.Module, config: Config | Plan | None = None) -> Conve
     if not found:
         kinds = sorted({type(module).__name__ for module in model.modules()})
         raise ValueError(f"model: nothing to convert: expected linear layers or experts, got {', '.join(kinds)}")
-    chosen, done = _choose(plan, model, found)
-    if not chosen:
+    picked, done = chosen(plan, model, found)
+    if not picked:
         raise ValueError(f"config: it leaves every weight as it is; there are: {listed(found)}")
-    made = {name: _matrices(found[name], one) for name, one in chosen.items()}
+    made = {name: _matrices(found[name], one) for name, one in picked.items()}
     _rescale_off(model)
     for name, matrices in made.items():
         _replace(model, found[name], matrices, done)
@@ -95,11 +95,11 @@ def conversion(model: torch.nn.Module) -> Conversion | None:
     return found
 
 
-def _choose(
+def chosen(
     plan: Plan, model: torch.nn.Module, found: dict[str, Target]
 ) -> tuple[dict[str, SpikeConfig], Conversion]:
     """The config of each weight that is to spike, and a record with the reasons of the others."""
-    done, used, chosen = Conversion(plan, excluded=depthwise(model)), set(), {}
+    done, used, picked = Conversion(plan, excluded=depthwise(model)), set(), {}
     for name, target in found.items():
         pattern = plan.choose(target.names)
         used.add(pattern)
@@ -111,7 +111,7 @@ def _choose(
         else:
             reason = f"left out by {pattern!r}"
         if config is not None:
-            chosen[name] = config
+            picked[name] = config
         elif isinstance(target.weight, SpikeWeight):
             raise ValueError(f"{name}: {reason}, but it spikes already; load the model anew")
         else:
@@ -124,7 +124,7 @@ def _choose(
             what = "names nothing that multiplies activations" if others else "names nothing"
             raise ValueError(f"config: {pattern!r} {what}; there are: {listed(found)}")
         done.excluded |= {name: f"left out by {pattern!r}" for name in others if name not in done.excluded}
-    return chosen, done
+    return picked, done
 
 
 def _matrices(target: Target, config: SpikeConfig) -> Matrices:
@@ -157,6 +157,17 @@ def _replace(model: torch.nn.Module, target: Target, matrices: Matrices, done: C
         done.dead[target.name] = zero
     if target.embedding:
         done.untied[target.name] = target.embedding
+        untie(model, target.names)
+
+
+def untie(model: torch.nn.Module, names: list[str]) -> None:
+    """Keep transformers from tying an output embedding to the input's again."""
+    tied = getattr(model, "all_tied_weights_keys", {})
+    for name in names:
+        tied.pop(name, None)
+    if hasattr(model, "config") and not tied:  # other ties, of shared blocks, hang on the same flag
+        for config in {id(one): one for one in (model.config, model.config.get_text_config())}.values():
+            config.tie_word_embeddings = False
 
 
 def _zero_outputs(matrices: Matrices) -> int:

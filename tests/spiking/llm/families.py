@@ -59,8 +59,7 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "xlstm": (
         "xLSTMConfig",
-        {"embedding_dim": 32, "num_heads": 2, "num_blocks": 2, "chunk_size": 16, "qk_dim_factor": 0.5,
-         "mode": "inference"},
+        {"hidden_size": 64, "embedding_dim": 64, "num_heads": 2, "num_blocks": 2, "chunk_size": 16, "qk_dim_factor": 1.0},
     ),
     "falcon_h1": ("FalconH1Config", {**HEADS, **FALCON_H1, "intermediate_size": 64}),
     "zamba2": ("Zamba2Config", ZAMBA2),
@@ -73,4 +72,9 @@ def build(name: str, seed: int = 0, **changes: Any) -> Any:
     kind, config = CONFIGS[name]
     torch.manual_seed(seed)
     config = getattr(transformers, kind)(**{**BASE, **TOKENS, **config, **changes})
-    return transformers.AutoModelForCausalLM.from_config(config).eval()
+    model = transformers.AutoModelForCausalLM.from_config(config).eval()
+    with torch.no_grad():  # freshly initialised weights are so small that attention would be nearly uniform
+        for path, module in model.named_modules():
+            if isinstance(module, torch.nn.Linear) and "head" not in path:
+                module.weight.mul_(4)
+    return model
