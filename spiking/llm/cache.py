@@ -66,15 +66,16 @@ def store(layers: Iterable[Any], keys: bool, states: bool) -> tuple[int, int]:
     """
     count = [0, 0]
     for layer in layers:
-        if keys and isinstance(layer, StaticLayer):
-            raise ValueError(f"cache: expected a dynamic cache for int8, got {type(layer).__name__}")
-        if keys and isinstance(layer, DynamicLayer):
+        kind = type(layer)
+        if keys and issubclass(kind, StaticLayer):
+            raise ValueError(f"cache: expected a dynamic cache for int8, got {kind.__name__}")
+        if keys and issubclass(kind, DynamicLayer):
             count[0] += 1
             if not hasattr(layer, BYTES):
-                if layer.is_initialized and layer.keys is not None and layer.keys.numel():
+                if layer.is_initialized and layer.keys.numel():
                     layer.keys, layer.values = to_bytes(layer.keys), to_bytes(layer.values)
-                layer.__class__ = _int8_class(type(layer))
-        if states and isinstance(layer, LinearAttentionCacheLayerMixin):
+                layer.__class__ = _int8_class(kind)
+        if states and issubclass(kind, LinearAttentionCacheLayerMixin):
             for index, state in layer.recurrent_states.items():
                 count[1] += state is not None
                 if state is not None and state.dtype != torch.int8:
@@ -85,7 +86,7 @@ def store(layers: Iterable[Any], keys: bool, states: bool) -> tuple[int, int]:
 def recall(layers: Iterable[Any]) -> None:
     """Decode recurrent states for a forward pass."""
     for layer in layers:
-        if isinstance(layer, LinearAttentionCacheLayerMixin):
+        if issubclass(type(layer), LinearAttentionCacheLayerMixin):
             for index, state in layer.recurrent_states.items():
                 if state is not None and state.dtype == torch.int8:
                     layer.recurrent_states[index] = from_bytes(state, layer.spike_dtype)

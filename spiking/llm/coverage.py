@@ -3,7 +3,8 @@
 Below autograd (a TorchDispatchMode) every operator of the pass goes by. A tensor comes from the input as soon as one of
 its sources does; it is a weight if its sources are parameters (or saved buffers) and the input is not among them. Any
 operator that multiplies matrices with a weight on one side is a product, and so is any operator of another library that
-takes a weight of two or more dimensions, for it may do anything with it. Products without a weight (queries times keys,
+takes a weight of two or more dimensions, for it may do anything with it. So is a product with a tensor from before the
+pass that the model does not list, such as a fused copy of weights. Products without any of these (queries times keys,
 keys times values, scans) are listed as state. Parameters that met activations channel by channel only, and those that
 the pass never touched, are listed too, so that every parameter of the model appears in the report.
 """
@@ -29,7 +30,7 @@ PRODUCT = re.compile(
     r"attention|einsum|tensordot|cdist)(_|$)"
 )
 LOOKUPS = ("embedding", "embedding_bag")
-FROM_INPUT = "<input>"
+FROM_INPUT, MADE = "<input>", "<made>"  # sources beside the names of parameters: the input, or nothing but constants
 
 
 class MissedError(RuntimeError):
@@ -107,8 +108,8 @@ def coverage(
     args: tuple[Any, ...] = () if words else inputs if isinstance(inputs, tuple) else (inputs,)
     done = conversion(model)
     watch = _Watch(model, [leaf for leaf in tree_leaves((args, dict(words))) if isinstance(leaf, Tensor)])
-    run = model.generate if new_tokens else model  # type: ignore[union-attr]
-    more = {"max_new_tokens": new_tokens, "do_sample": False} if new_tokens else {}
+    run: Any = model.generate if new_tokens else model
+    more: dict[str, Any] = {"max_new_tokens": new_tokens, "do_sample": False} if new_tokens else {}
     with torch.no_grad(), watching(watch.spiked_product), watch:
         run(*args, **words, **more)
     report = watch.report(done.excluded if done else {})
@@ -123,9 +124,10 @@ class _Watch(TorchDispatchMode):
     def __init__(self, model: torch.nn.Module, inputs: list[Tensor]) -> None:
         super().__init__()
         self.names: dict[int, list[str]] = {}
-        self.sources: dict[int, tuple[str, Tensor]] = {}  # storage -> the parameter's name, or FROM_INPUT
+        self.sources: dict[int, tuple[str, Tensor]] = {}  # of each storage; the tensor keeps it from being used anew
         self.spiked: dict[str, set[str]] = {}
         self.plain: dict[str, set[str]] = {}
+        self.strangers: dict[str, set[str]] = {}
         self.state: dict[str, int] = {}
         self.met: set[str] = set()
         self.named: dict[str, list[str]] = {}
@@ -138,6 +140,9 @@ class _Watch(TorchDispatchMode):
             self.named.setdefault(first, []).append(name)
             if not isinstance(one, SpikeWeight):
                 self._mark(one, first)
+        for name, one in model.named_buffers():
+            if name not in saved:
+                self._mark(one, MADE)
         for one in inputs:
             self._mark(one, FROM_INPUT)
 
@@ -149,7 +154,7 @@ class _Watch(TorchDispatchMode):
         self.sources[tensor.untyped_storage()._cdata] = (source, tensor)
 
     def source(self, tensor: Tensor) -> str | None:
-        """The parameter a tensor comes from, FROM_INPUT, or None for constants."""
+        """The parameter a tensor comes from, FROM_INPUT, MADE, or None: from before the pass, not of the model."""
         if isinstance(tensor, SpikeWeight):
             return tensor.matrices.name
         return self._known(tensor)
@@ -166,19 +171,18 @@ class _Watch(TorchDispatchMode):
         result = func(*args, **kwargs)
         self._look(func, args, kwargs)
         leaves = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-        sources = [source for leaf in leaves if (source := self.source(leaf))]
+        sources = [source for leaf in leaves if (source := self.source(leaf)) != MADE]
         looked_up = func.overloadpacket.__name__ in LOOKUPS
-        if sources:
-            source = FROM_INPUT if FROM_INPUT in sources or looked_up else sources[0]
-            for leaf in tree_leaves(result):
-                if isinstance(leaf, Tensor) and not isinstance(leaf, SpikeWeight):
-                    self._mark(leaf, source)
+        made = FROM_INPUT if FROM_INPUT in sources or looked_up else sources[0] if sources else MADE
+        for leaf in tree_leaves(result):
+            if isinstance(leaf, Tensor) and not isinstance(leaf, SpikeWeight) and made:
+                self._mark(leaf, made)
         return result
 
     def _look(self, func: Any, args: Any, kwargs: Any) -> None:
         name = func.overloadpacket.__name__
         leaves = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-        weights = [(leaf, source) for leaf in leaves if (source := self.source(leaf)) and source != FROM_INPUT]
+        weights = [(leaf, source) for leaf in leaves if (source := self.source(leaf)) not in (None, FROM_INPUT, MADE)]
         if func.namespace == "spiking":  # our products: spike weights speak for themselves, what is left are biases
             self.met |= {source for _, source in weights}
             return
@@ -191,6 +195,9 @@ class _Watch(TorchDispatchMode):
         operands = leaves[1:3] if added else leaves[:2] if not foreign else leaves
         multiplied = [(leaf, source) for leaf, source in weights if any(leaf is one for one in operands)]
         self.met |= {source for leaf, source in weights if all(leaf is not one for one in operands)}
+        for leaf in operands:
+            if leaf.ndim > 1 and self.source(leaf) is None:
+                self.strangers.setdefault(f"a tensor {tuple(leaf.shape)} that is no parameter", set()).add(name)
         if not multiplied and len(operands) > 1:
             shapes = " x ".join(str(tuple(one.shape)) for one in operands)
             self.state[f"{name} {shapes}"] = self.state.get(f"{name} {shapes}", 0) + 1
@@ -205,7 +212,8 @@ class _Watch(TorchDispatchMode):
 
     def report(self, excluded: Mapping[str, str]) -> Coverage:
         """Everything by name."""
-        out = Coverage(state=dict(self.state))
+        out = Coverage(state=dict(self.state), missed=sorted(self.strangers))
+        out.how_missed |= {what: ", ".join(sorted(hows)) for what, hows in self.strangers.items()}
         for first, names in self.named.items():
             reason = next((excluded[name] for name in names if name in excluded), None)
             hows = self.plain.get(first, set())

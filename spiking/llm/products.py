@@ -1,8 +1,9 @@
 """What each operator of PyTorch does with a spike weight: products spike, views stay, the rest sees decoded numbers.
 
 A product can spike where it sums over the weight's inputs: x W^T with the weight to the right, W x^T to the left. A sum
-over its outputs (the weight used backwards) can't: scales and thresholds belong to inputs. It is computed with the
-decoded weight, with a warning, and `coverage` lists it as missed; in a backward pass that is what is wanted.
+over its outputs (the weight used backwards) can't: scales and thresholds belong to inputs. Neither can a part of a
+matrix. They are computed with the decoded weight, with a warning, and `coverage` lists them as missed; in a backward
+pass that is what is wanted.
 """
 
 from __future__ import annotations
@@ -37,27 +38,30 @@ def dispatch(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         RuntimeError: if it changes an int8 weight in place.
     """
     packet = func.overloadpacket
-    if packet in VIEWS:
-        view = VIEWS[packet](*args, **kwargs)
-        if view is not NotImplemented:
-            return view
-    elif name := PRODUCTS.get(func._schema.name):
-        if torch._C._current_graph_task_id() == -1:  # not in a backward pass
-            result = name(*args, **kwargs)
-            if result is not NotImplemented:
-                return result
-            for weight in _weights(args):
-                tell(weight.matrices, packet.__name__, None)
-                warnings.warn(
-                    f"{packet.__name__} sums over the outputs of {weight.matrices.name}: computed without spikes",
-                    UnspikedWarning, stacklevel=2,
-                )  # fmt: skip
-    elif func.namespace not in OURS:
+    known = VIEWS.get(packet) or PRODUCTS.get(func._schema.name)
+    multiplies = func._schema.name in PRODUCTS
+    backward = torch._C._current_graph_task_id() != -1
+    if known and not (multiplies and backward):
+        if (result := known(*args, **kwargs)) is not NotImplemented:
+            return result
+    if func.namespace not in OURS and not known:
         names = ", ".join(weight.matrices.name for weight in _weights((args, kwargs)))
         raise FusedError(f"{func.name()} reads {names} by itself: leave it out by name, {{{names!r}: None}}")
-    elif (result := func.decompose(*args, **kwargs)) is not NotImplemented:
+    if not known and (result := func.decompose(*args, **kwargs)) is not NotImplemented:
         return result
+    if not backward and (multiplies or func.is_view or packet is aten._unsafe_view):
+        _warn(packet.__name__, args, multiplies)
     return _plain(func, args, kwargs)
+
+
+def _warn(operator: str, args: tuple[Any, ...], multiplies: bool) -> None:
+    """Say that from here on a weight's numbers are plain ones."""
+    for weight in _weights(args):
+        name = weight.matrices.name
+        how = f"sums over the outputs of {name}" if multiplies else f"takes {name} apart"
+        if multiplies:
+            tell(weight.matrices, operator, None)
+        warnings.warn(f"{operator} {how}: its products do not spike", UnspikedWarning, stacklevel=2)
 
 
 def _plain(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -68,7 +72,8 @@ def _plain(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             raise RuntimeError(f"{weight.matrices.name}: {func.name()} would change an int8 weight in place")
         func(*tree_map_only(SpikeWeight, SpikeWeight.decode, args), **kwargs)
         return weight
-    return func(*tree_map_only(SpikeWeight, SpikeWeight.decode, args), **tree_map_only(SpikeWeight, SpikeWeight.decode, kwargs))
+    args, kwargs = tree_map_only(SpikeWeight, SpikeWeight.decode, (args, kwargs))
+    return func(*args, **kwargs)
 
 
 def _weights(tree: Any) -> list[SpikeWeight]:
@@ -111,8 +116,9 @@ def _added(product: Callable[[Any, Any], Any]) -> Callable[..., Any]:
 
 def grouped(x: Any, weight: Any, offs: Tensor | None = None, bias: Any = None, out_dtype: Any = None) -> Any:
     """(tokens, in), sorted by expert, times (experts, in, out); offs (experts,) is where each expert's tokens end."""
-    usable = isinstance(weight, SpikeWeight) and not isinstance(x, SpikeWeight) and x.ndim == 2 and offs is not None
-    if not usable or not weight.swapped or bias is not None:
+    if not isinstance(weight, SpikeWeight) or isinstance(x, SpikeWeight) or offs is None or bias is not None:
+        return NotImplemented
+    if not weight.swapped or weight.batch is None or x.ndim != 2:
         return NotImplemented
     y = x.new_zeros(len(x), weight.shape[-1])
     start = 0
@@ -140,6 +146,34 @@ def _batch(weight: SpikeWeight, x: Tensor) -> Tensor:
     for expert, where in positions.items():
         y[where] = weight.matrices.product(x[where], expert)
     return y
+
+
+def einsum(equation: str, *operands: Any) -> Any:
+    """Two operands, one of them a spike weight whose inputs are summed over: permuted into linear or bmm.
+
+    Decomposed by PyTorch, the weight would be taken apart by permutations that are no matrix any more.
+    """
+    terms, _, out = equation.replace(" ", "").partition("->")
+    first, _, second = terms.partition(",")
+    if len(operands) != 2 or not out or sum(isinstance(one, SpikeWeight) for one in operands) != 1:
+        return NotImplemented
+    (x, labels), (w, of) = (operands[0], first), (operands[1], second)
+    if isinstance(x, SpikeWeight):
+        (x, labels), (w, of) = (w, of), (x, labels)
+    w, of = (w.transpose(-1, -2), of[:-2] + of[:-3:-1]) if w.swapped else (w, of)
+    expert, o, i = of[:-2], *of[-2:]
+    rest = labels.replace(i, "").replace(expert, "")
+    seen = rest.replace(".", "")
+    if i in out or labels.count(i) != 1 or o in labels or set(seen + o + expert) != set(out.replace(".", "")):
+        return NotImplemented
+    x = torch.einsum(f"{labels}->{expert}{rest}{i}", x)
+    if expert:
+        if "." in rest or expert not in labels:
+            return NotImplemented
+        y = torch.bmm(x.flatten(1, -2), w.transpose(1, 2)).unflatten(1, x.shape[1:-1])
+    else:
+        y = torch.matmul(x, w.t())
+    return torch.einsum(f"{expert}{rest}{o}->{out}", y)
 
 
 PRODUCTS: dict[str, Callable[..., Any]] = {
@@ -178,12 +212,12 @@ def _select(w: SpikeWeight, dim: int, index: int) -> Any:
 
 
 def _index(w: Any, indices: list[Tensor | None]) -> Any:
-    usable = isinstance(w, SpikeWeight) and w.batch is not None and len(indices) == 1 and indices[0] is not None
-    if not usable or indices[0].dtype not in (torch.int32, torch.int64) or indices[0].ndim > 1:
+    first = indices[0] if len(indices) == 1 else None
+    if not isinstance(w, SpikeWeight) or w.batch is None or first is None:
         return NotImplemented
-    if indices[0].ndim == 0:
-        return _select(w, 0, int(indices[0]))
-    return w.with_(batch=tuple(w.batch[i] for i in indices[0].tolist()))
+    if first.dtype not in (torch.int32, torch.int64) or first.ndim > 1:
+        return NotImplemented
+    return w.with_(batch=tuple(w.batch[i] for i in first.tolist())) if first.ndim else _select(w, 0, int(first))
 
 
 def _index_select(w: SpikeWeight, dim: int, index: Tensor) -> Any:

@@ -54,9 +54,9 @@ class SpikeQuantizer(HfQuantizer):
     """
 
     def __init__(self, quantization_config: SpikeConfig | Plan | SpikingQuantization, **words: Any) -> None:
-        values = quantization_config.to_dict()
-        super().__init__(SpikingQuantization(values["patterns"]), **words)
-        self.plan: Plan = self.quantization_config.plan
+        config = SpikingQuantization(quantization_config.to_dict()["patterns"])
+        super().__init__(config, **words)
+        self.plan = config.plan
         self.stored: dict[str, tuple[Target, SpikeConfig]] = {}
 
     def is_serializable(self) -> bool:
@@ -93,7 +93,8 @@ class SpikeQuantizer(HfQuantizer):
         pickles = [file for file in checkpoint_files or [] if not file.endswith(".safetensors")]
         if pickles:
             raise ValueError(
-                f"{pickles[0]}: expected safetensors; load a pickle by name, without quantization_config, and call spike_"
+                f"{pickles[0]}: expected safetensors; load a pickle by name, not through quantization_config, "
+                "and call spike_"
             )
         if self.pre_quantized:
             found = targets(model)
@@ -108,7 +109,7 @@ class SpikeQuantizer(HfQuantizer):
         spike_(model, self.plan)
 
     @property
-    def serialized_names(self) -> dict[str, list[str]]:
+    def serialized_names(self) -> dict[str, list[str]]:  # type: ignore[override]
         """For transformers: which tensors of the file make which parameter."""
         own = sorted({name.rpartition(".")[2] for name in self.stored})
         return {name: [name + CODES, name + SCALES] for name in own}
@@ -133,7 +134,7 @@ class _Join(ConversionOps):
         """Saving goes through `get_state_dict_and_metadata`."""
         return self
 
-    def convert(
+    def convert(  # type: ignore[override]
         self, input_dict: dict[str, Any], *args: Any, full_layer_name: str = "", **words: Any
     ) -> dict[str, Tensor]:
         """{parameter: spike weight} from its two tensors."""

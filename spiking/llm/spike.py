@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -119,7 +119,8 @@ def chosen(
     for pattern in plan.patterns:
         if pattern in used or pattern == DEFAULT:
             continue
-        others = [name for name, _ in model.named_parameters() if Plan({pattern: None}).choose([name]) and name not in found]
+        alone = Plan({pattern: None})
+        others = [name for name, _ in model.named_parameters() if name not in found and alone.choose([name])]
         if plan.patterns[pattern] is not None or not others:
             what = "names nothing that multiplies activations" if others else "names nothing"
             raise ValueError(f"config: {pattern!r} {what}; there are: {listed(found)}")
@@ -133,8 +134,8 @@ def _matrices(target: Target, config: SpikeConfig) -> Matrices:
         old = target.weight.matrices
         if (old.config.weights, old.config.group) != (config.weights, config.group):
             raise ValueError(
-                f"{target.name}: expected weights={old.config.weights!r}, group={old.config.group} as it is stored, got "
-                f"{config.weights!r}, {config.group}; load the float model anew"
+                f"{target.name}: expected weights={old.config.weights!r}, group={old.config.group} as it is stored, "
+                f"got {config.weights!r}, {config.group}; load the float model anew"
             )
         return replace(old, config=config)
     weight = target.weight.transpose(-1, -2) if target.swapped else target.weight
@@ -160,7 +161,7 @@ def _replace(model: torch.nn.Module, target: Target, matrices: Matrices, done: C
         untie(model, target.names)
 
 
-def untie(model: torch.nn.Module, names: list[str]) -> None:
+def untie(model: Any, names: list[str]) -> None:
     """Keep transformers from tying an output embedding to the input's again."""
     tied = getattr(model, "all_tied_weights_keys", {})
     for name in names:
@@ -179,8 +180,8 @@ def _zero_outputs(matrices: Matrices) -> int:
 
 def _rescale_off(model: torch.nn.Module) -> None:
     """RWKV halves weights and states every few layers, for float16; whole numbers need no such thing."""
-    for module in model.modules():
-        if hasattr(module, "_rescale_layers") and getattr(module.config, "rescale_every", 0):
+    for module in cast("list[Any]", list(model.modules())):
+        if hasattr(module, "_rescale_layers") and getattr(module.config, "rescale_every", False):
             training, module.training = module.training, True
             module._rescale_layers()  # multiplies what evaluation may have divided
             module.training, module.layers_are_rescaled = training, not training

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -76,14 +77,16 @@ def depthwise(model: torch.nn.Module) -> dict[str, str]:
     }
 
 
-def head_of(model: torch.nn.Module) -> torch.nn.Module | None:
+def head_of(model: Any) -> torch.nn.Module | None:
     """The module that makes logits: Hugging Face's output embedding, or one called lm_head."""
     if hasattr(model, "get_output_embeddings"):
         head = model.get_output_embeddings()
         if isinstance(head, torch.nn.Module):
             return head
-    named = [module for path, module in model.named_modules() if path.rpartition(".")[2] == "lm_head"]
-    return named[0] if named else None
+    for path, module in torch.nn.Module.named_modules(model):
+        if path.rpartition(".")[2] == "lm_head":
+            return module
+    return None
 
 
 def _matrices(module: torch.nn.Module) -> Iterator[tuple[str, Tensor, bool, bool]]:

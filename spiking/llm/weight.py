@@ -51,7 +51,7 @@ def tell(matrices: Matrices, operator: str, x: Tensor | None) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Matrices:
-    """The content of a spike weight: one matrix (out, in), or one for each expert; whole numbers, or floats as they were.
+    """The content of a spike weight: one matrix (out, in) or one for each expert, in whole numbers or as it was.
 
     Arguments:
         name: of the parameter.
@@ -89,14 +89,17 @@ class Matrices:
     @property
     def nbytes(self) -> int:
         """Bytes in memory."""
-        return sum(part.nbytes for part in (self.codes, self.scales, self.floats) if part is not None)
+        return sum(part.nbytes for part in self.parts if part is not None)
+
+    @property
+    def parts(self) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        """Codes, scales, floats."""
+        return self.codes, self.scales, self.floats
 
     @property
     def device(self) -> torch.device:
         """Where the numbers are."""
-        part = self.codes if self.floats is None else self.floats
-        assert part is not None
-        return part.device
+        return next(part.device for part in self.parts if part is not None)
 
     def packed(self, expert: int = 0) -> PackedWeight:
         """One packed matrix."""
@@ -126,10 +129,8 @@ class Matrices:
 
     def apply(self, change: Callable[[Tensor], Tensor]) -> Matrices:
         """The same with every tensor changed, for moves and copies."""
-        changed = {
-            name: change(part) for name in ("codes", "scales", "floats") if (part := getattr(self, name)) is not None
-        }
-        return replace(self, **changed)
+        codes, scales, floats = (None if part is None else change(part) for part in self.parts)
+        return replace(self, codes=codes, scales=scales, floats=floats)
 
 
 class SpikeWeight(torch.Tensor):
@@ -155,7 +156,8 @@ class SpikeWeight(torch.Tensor):
         out, inputs = matrices.shape[-2:]
         last = (inputs, out) if swapped else (out, inputs)
         shape = last if batch is None else (len(batch), *last)
-        made = torch.Tensor._make_wrapper_subclass(cls, shape, dtype=dtype, device=matrices.device)
+        with torch.inference_mode(False):  # a view of a parameter is no inference tensor, wherever it is made
+            made = torch.Tensor._make_wrapper_subclass(cls, shape, dtype=dtype, device=matrices.device)
         made.matrices, made.batch, made.swapped, made.expert = matrices, batch, swapped, expert
         return made
 
@@ -165,6 +167,11 @@ class SpikeWeight(torch.Tensor):
         batch = tuple(range(matrices.shape[0])) if len(matrices.shape) == 3 else None
         trains = matrices.floats is not None
         return torch.nn.Parameter(cls(matrices, batch, swapped, dtype), requires_grad=trains)
+
+    @property
+    def plain(self) -> bool:
+        """Whether this is one packed matrix (out, in)."""
+        return not self.swapped and self.batch is None and self.matrices.floats is None
 
     def with_(self, **changes: Any) -> SpikeWeight:
         """Another view of the same numbers."""
@@ -183,14 +190,14 @@ class SpikeWeight(torch.Tensor):
         plain = plain.transpose(-1, -2) if self.swapped else plain
         return plain if plain.dtype == self.dtype else plain.to(self.dtype)
 
-    def __repr__(self, *, tensor_contents: Any = None) -> str:
+    def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
         kind = self.matrices.config.weights or "float"
         return f"SpikeWeight({self.matrices.name}, {tuple(self.shape)}, {kind}, k={self.matrices.config.k})"
 
     def __tensor_flatten__(self) -> tuple[list[str], Any]:
-        names = [name for name in ("codes", "scales", "floats") if getattr(self.matrices, name) is not None]
-        plain = replace(self.matrices, codes=None, scales=None, floats=None)
-        return names, (plain, self.batch, self.swapped, self.dtype, self.expert)
+        m = self.matrices
+        names = [name for name in ("codes", "scales", "floats") if getattr(m, name) is not None]
+        return names, (m.name, m.config, m.shape, self.batch, self.swapped, self.dtype, self.expert)
 
     @property
     def codes(self) -> Tensor | None:
@@ -209,24 +216,31 @@ class SpikeWeight(torch.Tensor):
 
     @staticmethod
     def __tensor_unflatten__(parts: dict[str, Tensor], meta: Any, size: Any, stride: Any) -> SpikeWeight:
-        plain, batch, swapped, dtype, expert = meta
-        return SpikeWeight(replace(plain, **parts), batch, swapped, dtype, expert)
+        matrices = Matrices(*meta[:3], **parts)
+        return SpikeWeight(matrices, *meta[3:])
 
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """The short way for linear with packed weights; everything else goes down to `__torch_dispatch__`."""
+        """A short way for linear with packed weights, and einsum; the rest goes down to `__torch_dispatch__`."""
         kwargs = kwargs or {}
         if func is torch.nn.functional.linear and len(args) > 1 and not kwargs:
-            x, weight = args[0], args[1]
-            if isinstance(weight, SpikeWeight) and not weight.swapped and weight.batch is None and weight.dtype == x.dtype:
-                if weight.matrices.floats is None and not isinstance(x, SpikeWeight):
-                    tell(weight.matrices, "linear", x)
-                    return weight.matrices.product(x, weight.expert, args[2] if len(args) > 2 else None)
+            x, weight, bias = (*args, None)[:3]
+            if isinstance(weight, SpikeWeight) and weight.plain and x.dtype == weight.dtype:
+                tell(weight.matrices, "linear", x)
+                return weight.matrices.product(x, weight.expert, bias)
+        if func is torch.einsum and args and isinstance(args[0], str):
+            from spiking.llm.products import einsum
+
+            operands = args[1] if isinstance(args[1], (list, tuple)) else args[1:]
+            if (result := einsum(args[0], *operands)) is not NotImplemented:
+                return result
         with torch._C.DisableTorchFunctionSubclass():  # results are plain tensors, or SpikeWeights already
             return func(*args, **kwargs)
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        from spiking.llm.products import dispatch  # products and views build SpikeWeights
+    def __torch_dispatch__(  # type: ignore[override]
+        cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        from spiking.llm.products import dispatch  # it makes SpikeWeights, hence no import above
 
         return dispatch(func, args, kwargs or {})

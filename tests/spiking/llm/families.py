@@ -50,7 +50,8 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
         {"num_attention_heads": 4, "num_key_value_heads": 4, "head_dim": 16, "intermediate_size": 64,
          "moe_intermediate_size": 32, "kv_lora_rank": 16, "q_lora_rank": None, "qk_nope_head_dim": 8,
          "qk_rope_head_dim": 8, "v_head_dim": 16, "num_local_experts": 4, "num_experts_per_tok": 2,
-         "mlp_layer_types": ["dense", "sparse"], "linear_head_dim": 16, "linear_num_heads": 4, "layer_types": ["linear_attention", "full_attention"]},
+         "mlp_layer_types": ["dense", "sparse"], "linear_head_dim": 16, "linear_num_heads": 4,
+         "layer_types": ["linear_attention", "full_attention"]},
     ),
     "recurrent_gemma": (
         "RecurrentGemmaConfig",
@@ -59,7 +60,8 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "xlstm": (
         "xLSTMConfig",
-        {"hidden_size": 64, "embedding_dim": 64, "num_heads": 2, "num_blocks": 2, "chunk_size": 16, "qk_dim_factor": 1.0},
+        {"hidden_size": 64, "embedding_dim": 64, "num_heads": 2, "num_blocks": 2, "chunk_size": 16,
+         "qk_dim_factor": 1.0},
     ),
     "falcon_h1": ("FalconH1Config", {**HEADS, **FALCON_H1, "intermediate_size": 64}),
     "zamba2": ("Zamba2Config", ZAMBA2),
