@@ -4,14 +4,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from spiking import coding, datasets, init, kernels, networks, neurons, nir, plasticity, plots, readout
+    from spiking import coding, datasets, init, kernels, llm, networks, neurons, nir, plasticity, plots, readout
     from spiking.events import Events
     from spiking.neurons import detach
 
 __version__ = "0.1.0"
 __all__ = [
-    "Events", "coding", "datasets", "detach", "init", "kernels", "networks", "neurons", "nir", "plasticity", "plots",
-    "readout",
+    "Events", "coding", "datasets", "detach", "init", "kernels", "llm", "networks", "neurons", "nir", "plasticity",
+    "plots", "readout",
 ]
 _HOME = {"Events": "spiking.events", "detach": "spiking.neurons"}
 

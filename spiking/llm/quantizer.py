@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from torch import Tensor
 from transformers.core_model_loading import ConversionOps, WeightConverter
 from transformers.quantizers import HfQuantizer
@@ -104,6 +105,7 @@ class SpikeQuantizer(HfQuantizer):
                     untie(model, found[name].names)
                 if config.weights is not None:
                     self.stored |= {alias: (found[name], config) for alias in found[name].names}
+            _check(checkpoint_files or [], [self.stored[name] for name in configs if name in self.stored])
 
     def _process_model_after_weight_loading(self, model: torch.nn.Module, **words: Any) -> None:
         spike_(model, self.plan)
@@ -121,6 +123,40 @@ class SpikeQuantizer(HfQuantizer):
     def update_weight_conversions(self, weight_conversions: list[Any], model: torch.nn.Module) -> list[WeightConverter]:
         """Names in our files are the model's own; only float checkpoints of others are renamed and merged."""
         return self.get_weight_conversions() if self.pre_quantized else weight_conversions
+
+
+def _check(files: list[str], stored: list[tuple[Target, SpikeConfig]]) -> None:
+    """Refuse files that lack a weight's tensors or have others, before anything is read but their tables."""
+    tables: dict[str, tuple[str, Any]] = {}
+    for file in files:
+        with safe_open(file, "pt") as opened:
+            tables |= {name: (file, opened.get_slice(name)) for name in opened.keys()}
+    for target, config in stored:
+        found = [name for name in target.names if name + CODES in tables and name + SCALES in tables]
+        if not found:
+            raise ValueError(f"{files[0]}: expected {target.name}{CODES} and {SCALES}, for it spikes; got none")
+        file = tables[found[0] + CODES][0]
+        parts = [tables[found[0] + end][1] for end in (CODES, SCALES)]
+        try:
+            _matrices(target, config, *(_empty(part.get_shape(), part.get_dtype()) for part in parts))
+        except ValueError as error:
+            raise ValueError(f"{file}: {found[0]}: {error}") from error
+
+
+def _empty(shape: list[int], kind: str) -> Tensor:
+    """A tensor without memory as a file's table describes it; types that we don't write are all the same here."""
+    known = {"U8": torch.uint8, "F32": torch.float32}
+    return torch.empty(shape, dtype=known.get(kind, torch.bool), device="meta")
+
+
+def _matrices(target: Target, config: SpikeConfig, codes: Tensor, scales: Tensor) -> Matrices:
+    """A weight's content from its two tensors."""
+    shape = tuple(target.weight.transpose(-1, -2).shape if target.swapped else target.weight.shape)
+    if codes.shape[:-1] != shape[:-2] or scales.shape[:-1] != shape[:-2]:
+        raise ValueError(f"codes: expected {shape[:-2]} packed weights, got {tuple(codes.shape)}")
+    matrices = Matrices(target.name, config, shape, codes, scales)
+    matrices.packed()  # checks the sizes
+    return matrices
 
 
 class _Join(ConversionOps):
@@ -142,9 +178,7 @@ class _Join(ConversionOps):
         parts = {name: part[0] if isinstance(part, list) else part for name, part in input_dict.items()}
         codes = next(part for name, part in parts.items() if name.endswith(CODES))
         scales = next(part for name, part in parts.items() if name.endswith(SCALES))
-        shape = tuple(target.weight.transpose(-1, -2).shape if target.swapped else target.weight.shape)
-        matrices = Matrices(target.name, config, shape, codes, scales)
-        matrices.packed()  # checks the sizes
+        matrices = _matrices(target, config, codes, scales)
         return {full_layer_name: SpikeWeight.parameter(matrices, target.swapped, target.weight.dtype)}
 
 

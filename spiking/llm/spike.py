@@ -121,8 +121,10 @@ def chosen(
             continue
         alone = Plan({pattern: None})
         others = [name for name, _ in model.named_parameters() if name not in found and alone.choose([name])]
-        if plan.patterns[pattern] is not None or not others:
-            what = "names nothing that multiplies activations" if others else "names nothing"
+        taken = any(alone.choose(target.names) for target in found.values())
+        if taken or not others or plan.patterns[pattern] is not None:
+            what = "names only what other patterns take before it" if taken else "names nothing"
+            what += " that multiplies activations" if others and not taken else ""
             raise ValueError(f"config: {pattern!r} {what}; there are: {listed(found)}")
         done.excluded |= {name: f"left out by {pattern!r}" for name in others if name not in done.excluded}
     return picked, done

@@ -216,8 +216,9 @@ class SpikeWeight(torch.Tensor):
 
     @staticmethod
     def __tensor_unflatten__(parts: dict[str, Tensor], meta: Any, size: Any, stride: Any) -> SpikeWeight:
-        matrices = Matrices(*meta[:3], **parts)
-        return SpikeWeight(matrices, *meta[3:])
+        name, config, shape, *view = meta
+        matrices = Matrices(name, config, shape, parts.get("codes"), parts.get("scales"), parts.get("floats"))
+        return SpikeWeight(matrices, *view)
 
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from spiking.llm import SpikeConfig, SpikeWeight, conversion, coverage, spike_
+
 from .families import NAMES, build, transformers
 
 ROUTED = {"kimi_linear": 1, "minimax": 2, "qwen3_next": 2}  # routers that stay as they are

@@ -135,8 +135,9 @@ def test_float_weights_train() -> None:
 def test_a_sum_over_outputs_does_not_spike_and_says_so() -> None:
     weight, plain = make(OUT, IN)
     x, seen = torch.randn(TOKENS, OUT), []
-    with watching(lambda matrices, operator, given: seen.append(given)), pytest.warns(UnspikedWarning, match="of w: its products do not spike"):
-        y = x @ weight
+    with watching(lambda matrices, operator, given: seen.append(given)):
+        with pytest.warns(UnspikedWarning, match="sums over the outputs of w: its products do not spike"):
+            y = x @ weight
     assert seen == [None]
     torch.testing.assert_close(y, x @ pack(plain, 16).unpack())
 
@@ -157,7 +158,7 @@ def test_a_kernel_that_wants_the_memory_itself_fails() -> None:
     weight, _ = make(OUT, IN)
     with pytest.raises(RuntimeError):
         weight.numpy()
-    assert weight.untyped_storage().nbytes() == 0 or weight.data_ptr() == 0
+    assert weight.data_ptr() == 0
 
 
 def test_whole_numbers_are_not_changed_in_place() -> None:
