@@ -1,4 +1,4 @@
-"""What each operator of PyTorch does with a spike weight: products spike, views stay (views.py), the rest sees decoded numbers.
+"""What operators do with a spike weight: products spike, views stay (views.py), the rest sees decoded numbers.
 
 A product can spike where it sums over the weight's inputs: x W^T with the weight to the right, W x^T to the left. A sum
 over its outputs (the weight used backwards) can't: scales and thresholds belong to inputs. Neither can a part of a

@@ -105,7 +105,8 @@ class SpikeQuantizer(HfQuantizer):
                     untie(model, found[name].names)
                 if config.weights is not None:
                     self.stored |= {alias: (found[name], config) for alias in found[name].names}
-            _check(checkpoint_files or [], [self.stored[name] for name in configs if name in self.stored])
+            shared = getattr(model, "all_tied_weights_keys", {})  # in the file under another name
+            _check(checkpoint_files or [], [one for name, one in self.stored.items() if name not in shared])
 
     def _process_model_after_weight_loading(self, model: torch.nn.Module, **words: Any) -> None:
         spike_(model, self.plan)

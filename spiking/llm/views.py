@@ -1,4 +1,4 @@
-"""Operators after which a spike weight is still one: transposed, one of several experts, a batch of them, copied, moved.
+"""Operators after which a spike weight is still one: transposed, one of its experts or a batch, copied, moved.
 
 Each returns NotImplemented where the result would be no whole matrix.
 """
