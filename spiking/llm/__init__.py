@@ -4,9 +4,9 @@ from importlib.util import find_spec
 
 from spiking.llm.config import Plan, SpikeConfig
 from spiking.llm.coverage import Coverage, MissedError, coverage
-from spiking.llm.products import FusedError, UnspikedWarning
+from spiking.llm.products import UnspikedWarning
 from spiking.llm.spike import Conversion, conversion, spike_
-from spiking.llm.weight import SpikeWeight, watching
+from spiking.llm.weight import FusedError, SpikeWeight, watching
 
 __all__ = [
     "Conversion", "Coverage", "FusedError", "MissedError", "Plan", "SpikeConfig", "SpikeWeight", "UnspikedWarning",

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
 from spiking.llm.views import VIEWS
-from spiking.llm.weight import SpikeWeight, tell
+from spiking.llm.weight import FusedError, SpikeWeight, tell
 
 aten = torch.ops.aten
 OURS = ("aten", "prim", "prims", "profiler")
@@ -25,10 +25,6 @@ OURS = ("aten", "prim", "prims", "profiler")
 
 class UnspikedWarning(UserWarning):
     """A product used a spike weight in a way that can't spike."""
-
-
-class FusedError(RuntimeError):
-    """A fused kernel reads a spike weight by itself."""
 
 
 def dispatch(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -46,8 +42,7 @@ def dispatch(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if (result := known(*args, **kwargs)) is not NotImplemented:
             return result
     if func.namespace not in OURS and not known:
-        names = ", ".join(weight.matrices.name for weight in _weights((args, kwargs)))
-        raise FusedError(f"{func.name()} reads {names} by itself: leave it out by name, {{{names!r}: None}}")
+        raise FusedError(", ".join(weight.matrices.name for weight in _weights((args, kwargs))), func.name())
     if not known and (result := func.decompose(*args, **kwargs)) is not NotImplemented:
         return result
     if not backward and (multiplies or func.is_view or packet is aten._unsafe_view):

@@ -24,6 +24,13 @@ from spiking.kernels.spike_linear import PackedWeight, encode, pack, spike_linea
 from spiking.llm.config import SpikeConfig
 
 CLIP = 127
+class FusedError(RuntimeError):
+    """A fused kernel reads a spike weight by itself, past the spikes."""
+
+    def __init__(self, name: str, kernel: str) -> None:
+        super().__init__(f"{kernel} reads {name} by itself: leave it out by name, {{{name!r}: None}}")
+
+
 Watcher = Callable[["Matrices", str, "Tensor | None"], None]
 _watchers: ContextVar[tuple[Watcher, ...]] = ContextVar("spiking_llm_watchers", default=())
 
@@ -229,6 +236,8 @@ class SpikeWeight(torch.Tensor):
             if isinstance(weight, SpikeWeight) and weight.plain and x.dtype == weight.dtype:
                 tell(weight.matrices, "linear", x)
                 return weight.matrices.product(x, weight.expert, bias)
+        if func is torch.Tensor.data_ptr:
+            raise FusedError(args[0].matrices.name, "a kernel outside PyTorch's operators")
         if func is torch.einsum and args and isinstance(args[0], str):
             from spiking.llm.products import einsum
 
