@@ -80,8 +80,8 @@ def spike_(model: torch.nn.Module, config: Config | Plan | None = None) -> Conve
     picked, done = chosen(plan, model, found)
     if not picked:
         raise ValueError(f"config: it leaves every weight as it is; there are: {listed(found)}")
-    made = {name: _matrices(found[name], one) for name, one in picked.items()}
     _rescale_off(model)
+    made = {name: _matrices(found[name], one) for name, one in picked.items()}
     for name, matrices in made.items():
         _replace(model, found[name], matrices, done)
     setattr(model, KEY, done)

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from spiking.llm import SpikeConfig, spike_
-from spiking.llm.cache import from_bytes, store, to_bytes
 
 from .families import build, transformers
 
+cache_module = pytest.importorskip("spiking.llm.cache", reason="spiking.llm needs the extra llm")
+from_bytes, store, to_bytes = cache_module.from_bytes, cache_module.store, cache_module.to_bytes
 FINE: dict[str, Any] = {"k": 5000.0, "weights": None}  # rounding of the products is negligible
 WITH_KEYS = ["falcon_h1", "kimi_linear", "minimax", "olmo_hybrid", "qwen3_5", "qwen3_next", "recurrent_gemma", "zamba2"]
 WITH_STATES = ["falcon_h1", "falcon_mamba", "kimi_linear", "mamba", "mamba2", "olmo_hybrid", "qwen3_5", "qwen3_next",

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from spiking.llm import Plan, SpikeConfig, SpikeWeight, coverage, spike_
 
 from .families import build, transformers
 
+safetensors = pytest.importorskip("safetensors.torch", reason="spiking.llm needs the extra llm")
+load_file, save_file = safetensors.load_file, safetensors.save_file
 Auto = transformers.AutoModelForCausalLM
 
 

@@ -116,6 +116,10 @@ def test_rwkv_keeps_its_numbers_without_rescaling(ids: Tensor) -> None:
         spike_(model, SpikeConfig(k=5000.0, weights=None))
         assert (model(ids).logits - wanted).norm() < 0.02 * wanted.norm()
         assert model.config.rescale_every == 0 and model.training is False
+    fresh, used = build("rwkv", num_hidden_layers=4), build("rwkv", num_hidden_layers=4)
+    used(ids)
+    spike_(fresh), spike_(used)
+    assert torch.equal(fresh(ids).logits, used(ids).logits)
 
 
 def test_plain_modules() -> None:

@@ -156,7 +156,7 @@ def test_a_foreign_operator_is_refused() -> None:
 def test_a_kernel_that_wants_the_memory_itself_fails() -> None:
     """Triton and others ask for the data pointer: nothing goes past the spikes unseen."""
     weight, _ = make(OUT, IN)
-    with pytest.raises(FusedError, match="a kernel outside PyTorch.s operators reads w by itself: leave it out"):
+    with pytest.raises(FusedError, match=r"a kernel outside PyTorch.s operators reads w by itself: leave it out"):
         weight.data_ptr()
 
 
