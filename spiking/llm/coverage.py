@@ -11,7 +11,6 @@ the pass never touched, are listed too, so that every parameter of the model app
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,14 +20,11 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from spiking.llm.products import MULTIPLIES
 from spiking.llm.spike import collapsed, conversion
 from spiking.llm.targets import DEPTHWISE
 from spiking.llm.weight import Matrices, SpikeWeight, watching
 
-PRODUCT = re.compile(
-    r"(^|_)(mm|bmm|mv|addmm|addmv|addbmm|baddbmm|dot|vdot|matmul|linear|convolution|conv[123]d|bilinear|lstm|gru|rnn|"
-    r"attention|einsum|tensordot|cdist)(_|$)"
-)
 LOOKUPS = ("embedding", "embedding_bag")
 FROM_INPUT, MADE = "<input>", "<made>"  # sources beside the names of parameters: the input, or nothing but constants
 
@@ -123,7 +119,6 @@ class _Watch(TorchDispatchMode):
 
     def __init__(self, model: torch.nn.Module, inputs: list[Tensor]) -> None:
         super().__init__()
-        self.names: dict[int, list[str]] = {}
         self.sources: dict[int, tuple[str, Tensor]] = {}  # of each storage; the tensor keeps it from being used anew
         self.spiked: dict[str, set[str]] = {}
         self.plain: dict[str, set[str]] = {}
@@ -187,7 +182,7 @@ class _Watch(TorchDispatchMode):
             self.met |= {source for _, source in weights}
             return
         foreign = func.namespace not in ("aten", "prim", "prims")
-        if not PRODUCT.search(name) and not (foreign and any(leaf.ndim > 1 for leaf, _ in weights)):
+        if not MULTIPLIES.search(name) and not (foreign and any(leaf.ndim > 1 for leaf, _ in weights)):
             if len(leaves) > len(weights) or name in LOOKUPS:
                 self.met |= {source for _, source in weights}
             return

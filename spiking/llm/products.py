@@ -8,6 +8,7 @@ pass that is what is wanted.
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -21,10 +22,14 @@ from spiking.llm.weight import FusedError, SpikeWeight, tell
 
 aten = torch.ops.aten
 OURS = ("aten", "prim", "prims", "profiler")
+MULTIPLIES = re.compile(
+    r"(^|_)(mm|bmm|mv|addmm|addmv|addbmm|baddbmm|dot|vdot|matmul|linear|convolution|conv[123]d|bilinear|lstm|gru|rnn|"
+    r"attention|einsum|tensordot|cdist)(_|$)"
+)  # names of operators that sum products
 
 
 class UnspikedWarning(UserWarning):
-    """A product used a spike weight in a way that can't spike."""
+    """A product uses a spike weight in a way that can't spike."""
 
 
 def dispatch(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -36,11 +41,12 @@ def dispatch(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """
     packet = func.overloadpacket
     known = VIEWS.get(packet) or PRODUCTS.get(func._schema.name)
-    multiplies = func._schema.name in PRODUCTS
+    multiplies = known in PRODUCTS.values() or MULTIPLIES.search(packet.__name__) is not None
     backward = torch._C._current_graph_task_id() != -1
     if known and not (multiplies and backward):
-        if (result := known(*args, **kwargs)) is not NotImplemented:
-            return result
+        words = {name: value for name, value in kwargs.items() if name != "out"}
+        if (result := known(*args, **words)) is not NotImplemented:
+            return kwargs["out"].resize_(result.shape).copy_(result) if "out" in kwargs else result
     if func.namespace not in OURS and not known:
         raise FusedError(", ".join(weight.matrices.name for weight in _weights((args, kwargs))), func.name())
     if not known and (result := func.decompose(*args, **kwargs)) is not NotImplemented:
@@ -54,7 +60,7 @@ def _warn(operator: str, args: tuple[Any, ...], multiplies: bool) -> None:
     """Say that from here on a weight's numbers are plain ones."""
     for weight in _weights(args):
         name = weight.matrices.name
-        how = f"sums over the outputs of {name}" if multiplies else f"takes {name} apart"
+        how = f"does not sum over the inputs of {name}" if multiplies else f"takes {name} apart"
         if multiplies:
             tell(weight.matrices, operator, None)
         warnings.warn(f"{operator} {how}: its products do not spike", UnspikedWarning, stacklevel=2)
@@ -79,11 +85,11 @@ def _weights(tree: Any) -> list[SpikeWeight]:
 # Products. Each returns NotImplemented where the sum runs over outputs.
 
 
-def mm(a: Any, b: Any) -> Any:
+def mm(a: Any, b: Any, out_dtype: torch.dtype | None = None) -> Any:
     """(M, in) times (in, out), or (out, in) times (in, M)."""
     if isinstance(b, SpikeWeight):
-        return _matrix(b, a, "mm") if b.swapped and not isinstance(a, SpikeWeight) else NotImplemented
-    return _matrix(a, b.t(), "mm").t() if not a.swapped else NotImplemented
+        return _matrix(b, a, "mm", out_dtype) if b.swapped and not isinstance(a, SpikeWeight) else NotImplemented
+    return _matrix(a, b.t(), "mm", out_dtype).t() if not a.swapped else NotImplemented
 
 
 def mv(a: Any, b: Any) -> Any:
@@ -96,8 +102,8 @@ def mv(a: Any, b: Any) -> Any:
 def bmm(a: Any, b: Any, out_dtype: torch.dtype | None = None) -> Any:
     """(B, M, in) times (B, in, out), or (B, out, in) times (B, in, M)."""
     if isinstance(b, SpikeWeight):
-        return _batch(b, a) if b.swapped and not isinstance(a, SpikeWeight) else NotImplemented
-    return _batch(a, b.transpose(1, 2)).transpose(1, 2) if not a.swapped else NotImplemented
+        return _batch(b, a, out_dtype) if b.swapped and not isinstance(a, SpikeWeight) else NotImplemented
+    return _batch(a, b.transpose(1, 2), out_dtype).transpose(1, 2) if not a.swapped else NotImplemented
 
 
 def _added(product: Callable[[Any, Any], Any]) -> Callable[..., Any]:
@@ -116,31 +122,31 @@ def grouped(x: Any, weight: Any, offs: Tensor | None = None, bias: Any = None, o
         return NotImplemented
     if not weight.swapped or weight.batch is None or x.ndim != 2:
         return NotImplemented
-    y = x.new_zeros(len(x), weight.shape[-1])
+    y = x.new_zeros(len(x), weight.shape[-1], dtype=out_dtype)
     start = 0
     for expert, end in zip(weight.batch, offs.tolist(), strict=True):
         if end > start:
             tell(weight.matrices, "grouped_mm", x[start:end])
-            y[start:end] = weight.matrices.product(x[start:end], expert)
+            y[start:end] = weight.matrices.product(x[start:end], expert).to(y.dtype)
         start = max(start, end)
     return y
 
 
-def _matrix(weight: SpikeWeight, x: Tensor, operator: str) -> Tensor:
+def _matrix(weight: SpikeWeight, x: Tensor, operator: str, dtype: torch.dtype | None = None) -> Tensor:
     tell(weight.matrices, operator, x)
-    return weight.matrices.product(x, weight.expert)
+    return weight.matrices.product(x, weight.expert).to(dtype or x.dtype)
 
 
-def _batch(weight: SpikeWeight, x: Tensor) -> Tensor:
+def _batch(weight: SpikeWeight, x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
     """(B, M, out) from (B, M, in): positions with the same expert together."""
     assert weight.batch is not None
     tell(weight.matrices, "bmm", x)
     positions: dict[int, list[int]] = {}
     for position, expert in enumerate(weight.batch):
         positions.setdefault(expert, []).append(position)
-    y = x.new_empty(*x.shape[:2], weight.matrices.shape[-2])
+    y = x.new_empty(*x.shape[:2], weight.matrices.shape[-2], dtype=dtype)
     for expert, where in positions.items():
-        y[where] = weight.matrices.product(x[where], expert)
+        y[where] = weight.matrices.product(x[where], expert).to(y.dtype)
     return y
 
 

@@ -120,7 +120,7 @@ class Matrices:
     def decoded(self, expert: int = 0) -> Tensor:
         """One matrix (out, in) in float, as products see it."""
         if self.floats is not None:
-            return self.floats.view(-1, *self.shape[-2:])[expert] if self.floats.ndim == 3 else self.floats
+            return self.floats[expert] if self.floats.ndim == 3 else self.floats
         return self.packed(expert).unpack()
 
     def product(self, x: Tensor, expert: int = 0, bias: Tensor | None = None) -> Tensor:
@@ -233,7 +233,8 @@ class SpikeWeight(torch.Tensor):
         kwargs = kwargs or {}
         if func is torch.nn.functional.linear and len(args) > 1 and not kwargs:
             x, weight, bias = (*args, None)[:3]
-            if isinstance(weight, SpikeWeight) and weight.plain and x.dtype == weight.dtype:
+            both = isinstance(weight, SpikeWeight) and not isinstance(x, SpikeWeight)
+            if both and weight.plain and x.dtype == weight.dtype:
                 tell(weight.matrices, "linear", x)
                 return weight.matrices.product(x, weight.expert, bias)
         if func is torch.Tensor.data_ptr:

@@ -33,6 +33,7 @@ PRODUCTS = {
     "operator": lambda x, w, b: x @ w.T + b,
     "to the left": lambda x, w, b: (w @ x.transpose(-1, -2)).transpose(-1, -2) + b,
     "addmm": lambda x, w, b: torch.addmm(b, x.reshape(-1, IN), w.t()).view(*x.shape[:-1], OUT),
+    "mm with out": lambda x, w, b: torch.mm(x.view(-1, IN), w.t(), out=torch.empty(0)).view(*x.shape[:-1], OUT) + b,
     "einsum": lambda x, w, b: torch.einsum("...i,oi->...o", x, w) + b,
     "einsum, swapped": lambda x, w, b: torch.einsum("io,bti->bto", w.t(), x) + b,
     "einsum of a batch": lambda x, w, b: torch.einsum("bti, boi -> tbo", x, w.expand(2, -1, -1)).transpose(0, 1) + b,
@@ -136,10 +137,20 @@ def test_a_sum_over_outputs_does_not_spike_and_says_so() -> None:
     weight, plain = make(OUT, IN)
     x, seen = torch.randn(TOKENS, OUT), []
     with watching(lambda matrices, operator, given: seen.append(given)):
-        with pytest.warns(UnspikedWarning, match="sums over the outputs of w: its products do not spike"):
+        with pytest.warns(UnspikedWarning, match="mm does not sum over the inputs of w: its products do not sp"):
             y = x @ weight
     assert seen == [None]
     torch.testing.assert_close(y, x @ pack(plain, 16).unpack())
+
+
+def test_products_that_are_not_known_say_so() -> None:
+    weight, plain = make(OUT, IN)
+    x, seen = torch.randn(2, TOKENS, IN), []
+    with watching(lambda matrices, operator, given: seen.append((operator, given))):
+        with pytest.warns(UnspikedWarning, match="addbmm does not sum over the inputs of w"):
+            y = torch.addbmm(torch.zeros(TOKENS, OUT), x, weight.t().expand(2, -1, -1))
+    assert seen == [("addbmm", None)]
+    torch.testing.assert_close(y, (x @ pack(plain, 16).unpack().t()).sum(0), rtol=1e-4, atol=1e-4)
 
 
 def test_a_foreign_operator_is_refused() -> None:
