@@ -231,7 +231,8 @@ class SpikeWeight(torch.Tensor):
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """A short way for linear with packed weights, and einsum; the rest goes down to `__torch_dispatch__`."""
         kwargs = kwargs or {}
-        if func is torch.nn.functional.linear and len(args) > 1 and not kwargs:
+        seen = torch._C._len_torch_dispatch_stack()  # someone follows every operator, as coverage does: no short ways
+        if func is torch.nn.functional.linear and len(args) > 1 and not kwargs and not seen:
             x, weight, bias = (*args, None)[:3]
             both = isinstance(weight, SpikeWeight) and not isinstance(x, SpikeWeight)
             if both and weight.plain and x.dtype == weight.dtype:

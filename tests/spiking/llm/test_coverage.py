@@ -91,7 +91,7 @@ def test_a_weight_used_backwards_is_missed() -> None:
     model = MLP("backwards")
     spike_(model)
     report = coverage(model, X)
-    assert report.missed == ["down.weight"] and report.spiked["down.weight"] == ["linear"]
+    assert report.missed == ["down.weight"] and report.spiked["down.weight"] == ["mm"]
 
 
 def test_an_operator_of_another_library_counts_as_a_product() -> None:
@@ -137,7 +137,7 @@ def test_keyword_inputs_and_print(ids: Tensor) -> None:
     report = coverage(model, {"input_ids": ids, "attention_mask": torch.ones_like(ids)})
     text = str(report)
     assert text.startswith("15 spiked, 2 excluded, 0 missed")
-    assert "spiked: model.layers.*.mlp.down_proj.weight (2): linear" in text
+    assert "spiked: model.layers.*.mlp.down_proj.weight (2): mm" in text
     assert "excluded: lm_head.weight: the output embedding, kept unless named" in text
 
 

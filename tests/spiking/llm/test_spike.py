@@ -68,7 +68,7 @@ def test_a_tied_output_embedding_gets_its_own_weight(ids: Tensor) -> None:
     assert isinstance(model.lm_head.weight, SpikeWeight) and model.get_input_embeddings().weight is embedding
     model.tie_weights()
     assert isinstance(model.lm_head.weight, SpikeWeight)
-    assert coverage(model, ids).spiked["lm_head.weight"] == ["linear"]
+    assert coverage(model, ids).spiked["lm_head.weight"] == ["mm"]
 
 
 def test_shared_blocks_share_their_weight() -> None:
