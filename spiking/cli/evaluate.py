@@ -19,8 +19,13 @@ def main(argv: Sequence[str]) -> int:
     words.add_argument("run", help="a run folder, or one seed's folder in it")
     words.add_argument("--root", help="where the data set's own files lie (default: where they lay in training)")
     words.add_argument("--skip-corrupt", action="store_true", help="leave out recordings that can't be read")
+    words.add_argument("--text", help="for a language model: the text whose last 5 % are measured")
     given = words.parse_args(argv)
     folder = Path(given.run)
+    if given.text is not None:
+        return _language(given.run, given.text)
+    if (folder / "model").is_dir():
+        raise Mistake(f"{folder} holds a language model; give the --text to measure it on")
     config_file, checkpoint = folder / "config.yaml", folder / "checkpoints" / "best.ckpt"
     if not checkpoint.is_file():
         checkpoint = checkpoint.with_name("last.ckpt")
@@ -50,4 +55,28 @@ def main(argv: Sequence[str]) -> int:
     write_metrics(folder / "evaluation.json", metrics)
     print(summary(metrics))
     print(folder)
+    return 0
+
+
+def _language(where: str, text: str) -> int:
+    """Perplexity of a language model on the end of a text."""
+    from spiking.cli.language import hush, model_and_tokenizer
+    from spiking.llm.perplexity import perplexity
+    from spiking.llm.text import read
+    from spiking.training.report import write_metrics
+
+    if not Path(text).is_file():
+        raise Mistake(f"--text: no file {text}")
+    hush()
+    model, tokenizer = model_and_tokenizer(where)
+    try:
+        held_out = read(text, tokenizer, "test")
+    except ValueError as error:
+        raise Mistake(str(error)) from error
+    score = perplexity(model, held_out.tokens, size=held_out.bytes, progress="held-out text")
+    metrics = {"perplexity": score.perplexity, "bits_per_byte": score.bits_per_byte, "tokens": score.tokens}
+    print(f"{score.tokens} tokens: perplexity {score.perplexity:.4f}, {score.bits_per_byte:.4f} bits per byte")
+    if Path(where).is_dir():
+        write_metrics(Path(where) / "evaluation.json", metrics)
+    print(where)
     return 0

@@ -61,7 +61,8 @@ def _parser() -> Any:
 def _train(text: str, overrides: list[str], folder: Path, seed: int, resume: bool) -> int:
     import lightning.pytorch as pl
 
-    from spiking.llm.tiny import fit, hush
+    from spiking.cli.language import hush
+    from spiking.llm.tiny import fit
     from spiking.training.run import quiet
 
     quiet()

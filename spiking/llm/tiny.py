@@ -56,14 +56,6 @@ def model(width: int = 192, layers: int = 4, heads: int = 4) -> Any:
     return Qwen3_5ForCausalLM(config)
 
 
-def hush() -> None:
-    """Hugging Face's bars and its remarks that faster kernels could be installed are not about this run."""
-    from transformers.utils import logging
-
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-
-
 class Windows(Dataset[Tensor]):
     """Windows of a text that begin anywhere; which ones follows from the seed.
 

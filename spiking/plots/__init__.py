@@ -4,6 +4,7 @@ from spiking.plots.compare import fidelity
 from spiking.plots.curves import bits_curve, confusion, learning_curve
 from spiking.plots.delays import delays
 from spiking.plots.growth import growth
+from spiking.plots.language import bit_planes, perplexity_curve, spike_counts
 from spiking.plots.movie import movie
 from spiking.plots.overview import overview
 from spiking.plots.raster import raster
@@ -11,6 +12,6 @@ from spiking.plots.ratios import ratios
 from spiking.plots.spikes import event_image, rates
 
 __all__ = [
-    "bits_curve", "confusion", "delays", "event_image", "fidelity", "growth", "learning_curve", "movie", "overview",
-    "raster", "rates", "ratios",
+    "bit_planes", "bits_curve", "confusion", "delays", "event_image", "fidelity", "growth", "learning_curve", "movie",
+    "overview", "perplexity_curve", "raster", "rates", "ratios", "spike_counts",
 ]  # fmt: skip
