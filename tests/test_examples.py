@@ -31,6 +31,20 @@ def cochlea(example: ModuleType, words: list[str], printed: Callable[[], str]) -
     assert re.match(r"[5-9]\d{3} spikes in 0\.93 s; one core hears \d+ times as fast", printed())
 
 
+def convert_llm(example: ModuleType, words: list[str], printed: Callable[[], str]) -> None:
+    """A model that has learned nothing, but all its products spike, and it survives being saved."""
+    from spiking.llm.tiny import TinyLM
+
+    folder = Path(words[2])
+    (folder / "text.txt").write_text("to be or not to be, that is the question\n" * 60)
+    TinyLM(width=16, layers=2, heads=2).save(folder / "tiny")
+    words[1:] = [str(folder / "tiny"), "--text", str(folder / "text.txt"), "--out", str(folder / "spiking")]
+    found = example.main(limit=1000)
+    said = printed()
+    assert 0.8 < found["spikes, k=3"] / found["float32"] < 1.25
+    assert "0 missed" in said and "the same tokens after saving and loading: True" in said
+
+
 def delays(example: ModuleType, words: list[str], printed: Callable[[], str]) -> None:
     """Two thirds of the steps; before the first no neuron fires."""
     assert example.main(steps=0) < 0.05
@@ -97,8 +111,8 @@ def train_digits(example: ModuleType, words: list[str], printed: Callable[[], st
 
 
 CHECKS = (
-    camera, cochlea, delays, fidelity, nir_exchange, own_neuron, own_recordings, sparse_synapses, spike_code,
-    train_digits,
+    camera, cochlea, convert_llm, delays, fidelity, nir_exchange, own_neuron, own_recordings, sparse_synapses,
+    spike_code, train_digits,
 )
 SMALL = {check.__name__: check for check in CHECKS}
 

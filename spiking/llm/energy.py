@@ -7,8 +7,8 @@
 45 nm, pJ (the numbers that SpikingBrain takes from Yao et al. 2024, and Horowitz 2014 for memory): fp16 MAC 1.5, int8
 MAC 0.23, int8 addition 0.03, 160 per byte from DRAM. Memory is what decides: one token at a time fetches every weight
 that a spike meets, and a weight byte costs as much as thousands of additions. The published factor of 43 over fp16
-leaves it out. Left out here as well: shifts of the bit planes, control, the attention's and the state's own arithmetic, and
-normalisation. An 8-bit quantised network of equal weights is the fair neighbour (Yan et al. 2024).
+leaves it out. Left out here as well: shifts of the bit planes, control, normalisation, the attention's and the state's
+own arithmetic. An 8-bit quantised network of equal weights is the fair neighbour (Yan et al. 2024).
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ def test_parts_do_not_overlap(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"text.txt: 5 bytes leave \d tokens for test, expected at least 64"):
         read(path, BYTES)
     path.write_bytes(b"abc\xff" * 900)
-    with pytest.raises(ValueError, match="text.txt: not UTF-8 text: 900 of 3600 bytes are none"):
+    with pytest.raises(ValueError, match=r"text.txt: not UTF-8 text: 900 of 3600 bytes are none"):
         read(path, BYTES)
     path.write_bytes((b"abc" * 90 + b"\xbd") * 90)
     assert set(read(path, BYTES).tokens.tolist()) == set(b"abc")
