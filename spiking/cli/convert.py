@@ -25,6 +25,8 @@ def main(argv: Sequence[str]) -> int:
     words.add_argument("--budget", type=float, default=0.01, help="rise of perplexity for calibration (default 0.01)")
     words.add_argument("--no-calibrate", action="store_true", help="keep one k for all weights")
     words.add_argument("--group", type=int, default=128, help="inputs that share a scale of a weight (default 128)")
+    words.add_argument("--outliers", type=float, default=8.0, help="times the median that makes a channel an outlier")
+    words.add_argument("--no-outliers", action="store_true", help="give every channel the same threshold")
     words.add_argument("--context", type=int, default=256, help="tokens of a window (default 256)")
     words.add_argument("--limit", type=int, default=32768, help="bytes of each part of the text (default 32768)")
     words.add_argument("--exclude", action="append", default=[], metavar="NAME", help="leave a weight, or re:...")
@@ -40,7 +42,7 @@ def main(argv: Sequence[str]) -> int:
         folder = run_folder(given.out, "convert")
         settings = Settings(
             given.k, None if given.no_calibrate else given.budget, given.group, given.context, given.limit,
-            dict.fromkeys(given.exclude),
+            None if given.no_outliers else given.outliers, dict.fromkeys(given.exclude),
         )  # fmt: skip
         metrics = convert(model, tokenizer, given.text, folder, settings)
     except ValueError as error:

@@ -11,7 +11,7 @@ from torch import Tensor
 from spiking.coding import Stats
 from spiking.kernels.spike_linear import encode
 from spiking.llm.perplexity import Score, perplexity
-from spiking.llm.weight import CLIP, Matrices, watching
+from spiking.llm.weight import CLIP, Matrices, scaled, watching
 
 
 @dataclass
@@ -40,10 +40,6 @@ class Layer:
         """Multiply-accumulates per token of the product that the spikes stand for."""
         return self.stats.channels / max(self.tokens, 1) * self.out
 
-    def outliers(self, factor: float = 10.0) -> list[int]:
-        """Channels whose mean magnitude is more than `factor` times the layer's."""
-        return (self.magnitude > factor * self.magnitude.mean()).nonzero().flatten().tolist()
-
 
 @torch.no_grad()
 def activity(
@@ -67,7 +63,7 @@ def activity(
     def watch(matrices: Matrices, operator: str, x: Tensor | None) -> None:
         if x is None:
             return
-        counts, _ = encode(x, matrices.config.k)
+        counts, _ = encode(scaled(x, matrices.config, -1), matrices.config.k)
         if matrices.config.saturation == "clip":
             counts = counts.clamp(-CLIP, CLIP)
         flat = x.detach().float().abs().reshape(-1, x.shape[-1])

@@ -1,8 +1,9 @@
 """Choose k for each weight: as few spikes as a perplexity budget allows.
 
 Rounding the inputs of weight l to spikes costs about c_l e_l(k) nats a token, with e_l(k) = |x - x^|^2 / |x|^2 measured
-at every k in one pass, and c_l from one probe: the loss when l alone spikes, coarsely. For a price p each weight takes
-the k of its grid with the least
+at every k in one pass, and c_l from one probe: the Kullback-Leibler divergence of the model's predictions when l alone
+spikes, coarsely. (It is what the loss of a well-calibrated model rises by, without the noise of which tokens the text
+happens to have.) For a price p each weight takes the k of its grid with the least
 
     synapses_l k + p c_l e_l(k)
 
@@ -20,10 +21,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from spiking.datasets.progress import progress_bar
 from spiking.kernels.spike_linear import encode
 from spiking.llm.control import exchanged, plain, spikes, weights_of
 from spiking.llm.perplexity import perplexity
-from spiking.llm.weight import Matrices, watching
+from spiking.llm.weight import Matrices, scaled, watching
 
 GRID = (0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0)
 PROBE = 1.5
@@ -38,7 +40,7 @@ class Calibration:
         perplexity: of the text it was chosen by, with these k.
         limit: what was allowed.
         tried: (mean k, perplexity) of everything that was tried, to be drawn.
-        cost: by name, nats a token when it alone spikes at the probe's k.
+        cost: by name, divergence in nats a token when it alone spikes at the probe's k.
     """
 
     k: dict[str, float]
@@ -91,11 +93,8 @@ def calibrate(
         raise ValueError(f"grid: expected rising positive numbers, got {list(grid)}")
     if not weights_of(model):
         raise ValueError("model: no weight spikes; call spike_ first")
-    error, base = _errors(model, probe, grid, context, batch)
-    cost = {}
-    for name in error:
-        with exchanged(model, _only(name, PROBE)):
-            cost[name] = max(_nats(model, probe, context, batch) - base, 1e-7)
+    error = _errors(model, probe, grid, context, batch)
+    cost = _costs(model, probe, list(error), context, batch, progress)
     sensitivity = {name: cost[name] / max(error[name][PROBE], 1e-12) for name in error}
     size = {name: math.prod(weights_of(model)[name].matrices.shape[-2:]) for name in error}
     limit, tried = before * (1 + budget), list[tuple[float, float]]()
@@ -110,11 +109,10 @@ def calibrate(
         tried.append((mean_k(model, k), found))
         return found, k
 
-    low, high = 0.0, sum(size.values()) * 1e12
-    found, best = measure(high)
-    reached = found
-    if found <= limit:
-        low = min(size.values()) * 1e-3
+    # prices at which the first weight leaves the smallest k, and at which all have the largest
+    low, high = sum(size.values()) * 1e-2, sum(size.values()) * 1e12
+    reached, best = measure(high)
+    if reached <= limit:
         for _ in range(rounds):
             price = math.sqrt(low * high)
             found, k = measure(price)
@@ -123,11 +121,6 @@ def calibrate(
             else:
                 low = price
     return Calibration(best, reached, limit, tried, cost)
-
-
-def _nats(model: Any, tokens: Tensor, context: int, batch: int) -> float:
-    score = perplexity(model, tokens, context, batch)
-    return score.nll / score.tokens
 
 
 def _now(model: Any) -> dict[str, float]:
@@ -140,17 +133,37 @@ def _only(name: str, k: float) -> Any:
     return lambda other, matrices: (alone if other == name else others)(other, matrices)
 
 
+def _costs(
+    model: Any, tokens: Tensor, names: list[str], context: int, batch: int, progress: str | None
+) -> dict[str, float]:
+    """By name, the divergence in nats a token of predictions when that weight alone spikes at the probe's k."""
+    windows = tokens[: len(tokens) // context * context].view(-1, context) if len(tokens) >= context else tokens[None]
+    total, device = dict.fromkeys(names, 0.0), next(model.parameters()).device
+
+    def predictions(ids: Tensor) -> Tensor:
+        return model(input_ids=ids, use_cache=False).logits.float().log_softmax(-1)
+
+    for ids in progress_bar(windows.split(batch), progress or "", shown=progress is not None):
+        with exchanged(model, plain(0)):
+            plainly = predictions(ids.to(device))
+        for name in names:
+            with exchanged(model, _only(name, PROBE)):
+                spiking = predictions(ids.to(device))
+            total[name] += float((plainly.exp() * (plainly - spiking)).sum())
+    return {name: max(value / windows.numel(), 1e-12) for name, value in total.items()}
+
+
 def _errors(
     model: Any, tokens: Tensor, grid: Sequence[float], context: int, batch: int
-) -> tuple[dict[str, dict[float, float]], float]:
-    """|x - x^|^2 / |x|^2 of each weight's input at each k, and the loss without spikes, in one pass."""
+) -> dict[str, dict[float, float]]:
+    """|x - x^|^2 / |x|^2 of each weight's input at each k, in one pass without spikes."""
     wrong: dict[str, dict[float, float]] = {}
     power: dict[str, float] = {}
 
     def watch(matrices: Matrices, operator: str, x: Tensor | None) -> None:
         if x is None:
             return
-        flat = x.reshape(-1, x.shape[-1]).float()
+        flat = scaled(x.reshape(-1, x.shape[-1]).float(), matrices.config, -1)
         power[matrices.name] = power.get(matrices.name, 0.0) + float(flat.square().sum())
         sums = wrong.setdefault(matrices.name, dict.fromkeys((*grid, PROBE), 0.0))
         for k in sums:
@@ -158,5 +171,5 @@ def _errors(
             sums[k] += float((counts * threshold - flat).square().sum())
 
     with exchanged(model, plain(0)), watching(watch):
-        base = _nats(model, tokens, context, batch)
-    return {name: {k: e / max(power[name], 1e-30) for k, e in sums.items()} for name, sums in wrong.items()}, base
+        perplexity(model, tokens, context, batch)
+    return {name: {k: e / max(power[name], 1e-30) for k, e in sums.items()} for name, sums in wrong.items()}

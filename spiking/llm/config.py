@@ -27,6 +27,9 @@ class SpikeConfig:
         group: inputs that share a scale of the int8 weight, a multiple of 4.
         saturation: "exact" keeps counts beyond +-127, "clip" cuts them off.
         mode: how int8 products are run: "auto", "int", "event" or "expand"; the results are the same.
+        outliers: ((channel, factor), ...): input channels whose threshold is that many times the others', so that a few
+            loud ones do not set the threshold of all; `spiking.llm.outliers` finds them. The int8 weight is packed with
+            their columns as many times as large.
         queries: spikes a channel of the softmax attention's queries, after their rotation; None leaves queries alone.
             This and the next two hold for the whole model: with patterns they are given in "_default".
         cache: "int8" keeps keys and values in whole numbers, a scale for each vector; None keeps them as they are.
@@ -41,6 +44,7 @@ class SpikeConfig:
     group: int = 128
     saturation: str = "exact"
     mode: str = "auto"
+    outliers: tuple[tuple[int, float], ...] = ()
     queries: float | None = None
     cache: str | None = None
     state: str | None = None
@@ -51,6 +55,10 @@ class SpikeConfig:
                 raise ValueError(f"{name}: expected a positive number, got {value!r}")
         if isinstance(self.group, bool) or not isinstance(self.group, int) or self.group < 4 or self.group % 4:
             raise ValueError(f"group: expected a multiple of 4, got {self.group!r}")
+        pairs = tuple((int(channel), float(factor)) for channel, factor in self.outliers)
+        object.__setattr__(self, "outliers", pairs)
+        if any(channel < 0 or not 0 < factor < float("inf") for channel, factor in pairs):
+            raise ValueError(f"outliers: expected (channel of at least 0, positive factor), got {pairs}")
         choices = {
             "weights": ("int8", None), "saturation": ("exact", "clip"), "mode": MODES, "cache": ("int8", None),
             "state": ("int8", None),

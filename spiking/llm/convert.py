@@ -25,13 +25,16 @@ from spiking.llm.config import SpikeConfig
 from spiking.llm.control import exchanged, plain, spikes, weights_of
 from spiking.llm.coverage import coverage
 from spiking.llm.energy import estimate
+from spiking.llm.outliers import FACTOR, find
 from spiking.llm.perplexity import Score, perplexity
 from spiking.llm.spike import spike_
 from spiking.llm.text import Text, read
-from spiking.llm.weight import Matrices, watching
+from spiking.llm.weight import Matrices, scaled, watching
 from spiking.training.report import write_metrics
 
 CURVE = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0)
+MARGIN = 0.8  # of the budget is spent on the text that chooses: another text costs more
+PROBED = 4096  # tokens
 STATISTICS = 4096  # tokens
 
 
@@ -45,6 +48,8 @@ class Settings:
         group: inputs that share a scale of the int8 weights.
         context: tokens of a window.
         limit: bytes of each of the three parts of the text.
+        outliers: how many times as loud as the median channel a channel must be to get a threshold of its own (see
+            `spiking.llm.outliers`); `None` gives all the same.
         patterns: weights that get another config, or none, as for `spike_`.
     """
 
@@ -53,6 +58,7 @@ class Settings:
     group: int = 128
     context: int = 256
     limit: int = 32768
+    outliers: float | None = FACTOR
     patterns: Mapping[str, SpikeConfig | None] | None = None
 
 
@@ -83,7 +89,13 @@ def convert(model: Any, tokenizer: Any, text: str | Path, out: Path, settings: S
     rows = {"float32": score("test", "float")}
     before = score("valid", "float").perplexity
     size = sum(p.numel() * 4 for p in model.parameters())
-    done = spike_(model, {"_default": SpikeConfig(settings.k, group=settings.group), **(settings.patterns or {})})
+    common = SpikeConfig(settings.k, group=settings.group)
+    patterns = settings.patterns or {}
+    if settings.outliers is not None:
+        spike_(model, {"_default": replace(common, weights=None), **patterns})
+        loud = find(model, part["train"].tokens[:STATISTICS], settings.outliers, settings.context, progress="outliers")
+        patterns = {**patterns, **{name: replace(common, outliers=found) for name, found in loud.items() if found}}
+    done = spike_(model, {"_default": common, **patterns})
     print(done)
     report = coverage(model, part["test"].tokens[None, : min(64, settings.context)])
     out.mkdir(parents=True, exist_ok=True)
@@ -102,7 +114,7 @@ def convert(model: Any, tokenizer: Any, text: str | Path, out: Path, settings: S
     chosen = None
     if settings.budget is not None:
         chosen = calibrate(
-            model, part["train"].tokens[: settings.limit // 2], part["valid"].tokens, before, settings.budget, GRID,
+            model, part["train"].tokens[:PROBED], part["valid"].tokens, before, MARGIN * settings.budget, GRID,
             settings.context, progress="calibration",
         )  # fmt: skip
         for name, weight in weights_of(model).items():
@@ -113,6 +125,7 @@ def convert(model: Any, tokenizer: Any, text: str | Path, out: Path, settings: S
     _save(model, tokenizer, out)
     metrics = _metrics(rows, layers, chosen, model, size, done.bytes_before, done.bytes_after)
     metrics["coverage_missed"] = len(report.missed)
+    metrics["outlier_channels"] = sum(len(weight.matrices.config.outliers) for weight in weights_of(model).values())
     metrics["silent_weights"] = sum(layer.stats.spikes == 0 for layer in layers.values())
     _write(out, layers, rows, curve, chosen, model, part["test"], settings)
     metrics["seconds"] = round(time.perf_counter() - began, 3)
@@ -161,13 +174,14 @@ def _write(
     chosen: Calibration | None, model: Any, text: Text, settings: Settings,
 ) -> None:  # fmt: skip
     k = {name: weight.matrices.config.k for name, weight in weights_of(model).items()}
+    loud = {name: weight.matrices.config.outliers for name, weight in weights_of(model).items()}
     with (out / "layers.csv").open("w", newline="") as file:
         columns = ["weight", "k", *next(iter(layers.values())).stats.summary(), "outlier_channels", "synops_per_token"]
         writer = csv.writer(file)
         writer.writerow(columns)
         for name, layer in layers.items():
             values = layer.stats.summary().values()
-            writer.writerow([name, k[name], *values, len(layer.outliers()), layer.synops])
+            writer.writerow([name, k[name], *values, len(loud[name]), layer.synops])
     (out / "table.json").write_text(
         json.dumps({name: [s.perplexity, s.bits_per_byte, s.tokens] for name, s in rows.items()}, indent=2) + "\n"
     )
@@ -189,7 +203,8 @@ def _one_token(model: Any, tokens: torch.Tensor, names: list[str]) -> tuple[str,
 
     def watch(matrices: Matrices, operator: str, x: torch.Tensor | None) -> None:
         if matrices.name == wanted and x is not None:
-            kept.append(encode(x.reshape(-1, x.shape[-1])[-1:], matrices.config.k)[0][0])
+            token = scaled(x.reshape(-1, x.shape[-1])[-1:], matrices.config, -1)
+            kept.append(encode(token, matrices.config.k)[0][0])
 
     with watching(watch):
         model(input_ids=tokens[None].to(next(model.parameters()).device), use_cache=False)

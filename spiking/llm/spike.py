@@ -134,16 +134,23 @@ def _matrices(target: Target, config: SpikeConfig) -> Matrices:
     """The weight's new content."""
     if isinstance(target.weight, SpikeWeight):
         old = target.weight.matrices
-        if (old.config.weights, old.config.group) != (config.weights, config.group):
+        if old.floats is not None and (config.weights or config.outliers != old.config.outliers):
+            return Matrices.of(target.name, config, old.floats)
+        if _stored(old.config) != _stored(config):
             raise ValueError(
-                f"{target.name}: expected weights={old.config.weights!r}, group={old.config.group} as it is stored, "
-                f"got {config.weights!r}, {config.group}; load the float model anew"
+                f"{target.name}: expected (weights, group, outliers) as it is stored, {_stored(old.config)}, "
+                f"got {_stored(config)}; load the float model anew"
             )
         return replace(old, config=config)
     weight = target.weight.transpose(-1, -2) if target.swapped else target.weight
     if weight.is_meta:
         raise ValueError(f"{target.name}: expected numbers, got a tensor on the meta device; load the weights first")
     return Matrices.of(target.name, config, weight)
+
+
+def _stored(config: SpikeConfig) -> tuple[object, ...]:
+    """What the numbers of a packed weight depend on."""
+    return config.weights, config.group, config.outliers
 
 
 def _replace(model: torch.nn.Module, target: Target, matrices: Matrices, done: Conversion) -> None:

@@ -85,9 +85,13 @@ class Matrices:
         """
         if not weight.isfinite().all():
             raise ValueError(f"{name}: expected finite weights, got {int((~weight.isfinite()).sum())} that are not")
+        for channel, _ in config.outliers:
+            if channel >= weight.shape[-1]:
+                raise ValueError(f"{name}: outliers: expected channels 0 to {weight.shape[-1] - 1}, got {channel}")
         if config.weights is None:
             return cls(name, config, tuple(weight.shape), floats=weight.detach())
-        each = [pack(one, config.group) for one in weight.detach().reshape(-1, *weight.shape[-2:])]
+        flat = scaled(weight.detach(), config, 1).reshape(-1, *weight.shape[-2:])
+        each = [pack(one, config.group) for one in flat]
         codes, scales = torch.stack([one.codes for one in each]), torch.stack([one.scales for one in each])
         if weight.ndim == 2:
             codes, scales = codes[0], scales[0]
@@ -121,23 +125,34 @@ class Matrices:
         """One matrix (out, in) in float, as products see it."""
         if self.floats is not None:
             return self.floats[expert] if self.floats.ndim == 3 else self.floats
-        return self.packed(expert).unpack()
+        return scaled(self.packed(expert).unpack(), self.config, -1)
 
     def product(self, x: Tensor, expert: int = 0, bias: Tensor | None = None) -> Tensor:
         """(..., out): each token's spikes times one matrix, in the dtype of x."""
         config = self.config
+        x = scaled(x, config, -1)
         if self.floats is None:
             return spike_linear(x, self.packed(expert), config.k, bias, config.mode, config.saturation)
         counts, threshold = encode(x, config.k)
         if config.saturation == "clip":
             counts = counts.clamp(-CLIP, CLIP)
-        spikes = (counts * threshold).to(x.dtype)
+        spikes = scaled((counts * threshold).to(x.dtype), config, 1)
         return torch.nn.functional.linear(spikes, self.decoded(expert).to(x.dtype), bias)
 
     def apply(self, change: Callable[[Tensor], Tensor]) -> Matrices:
         """The same with every tensor changed, for moves and copies."""
         codes, scales, floats = (None if part is None else change(part) for part in self.parts)
         return replace(self, codes=codes, scales=scales, floats=floats)
+
+
+def scaled(x: Tensor, config: SpikeConfig, power: int) -> Tensor:
+    """(..., in) with the outlier channels of a weight times their factors (1), or divided by them (-1)."""
+    if not config.outliers:
+        return x
+    factor = x.new_ones(x.shape[-1])
+    channels, factors = zip(*config.outliers, strict=True)
+    factor[list(channels)] = x.new_tensor(factors) ** power
+    return x * factor
 
 
 class SpikeWeight(torch.Tensor):

@@ -13,10 +13,11 @@ from spiking.cli.main import main
 from spiking.coding import Stats, adaptive
 from spiking.kernels.spike_linear import encode
 from spiking.llm import SpikeConfig, spike_, watching
-from spiking.llm.activity import activity
+from spiking.llm.activity import Layer, activity
 from spiking.llm.calibrate import calibrate, mean_k
 from spiking.llm.control import exchanged, plain, spikes, weights_of
 from spiking.llm.energy import DRAM_BYTE, INT8_ADD, estimate
+from spiking.llm.outliers import find, outliers
 from spiking.llm.perplexity import perplexity
 from spiking.llm.tiny import TinyLM
 
@@ -192,3 +193,49 @@ def test_a_missing_tokenizer_is_said(folder: Path, tmp_path: Path, capsys: pytes
     load(folder).save_pretrained(tmp_path / "bare")  # type: ignore[operator]
     assert main(["generate", str(tmp_path / "bare"), "--prompt", "a"]) == 2
     assert "no tokenizer can be loaded" in capsys.readouterr().err
+
+
+def test_loud_channels_get_their_own_threshold() -> None:
+    torch.manual_seed(0)
+    linear = torch.nn.Linear(64, 40, bias=False)
+    x = torch.randn(200, 64)
+    x[:, 5] *= 40
+    exact = linear(x).detach()
+    loud = ((5, round((float(x[:, 5].abs().mean()) / float(x.abs().mean(0).median())) ** (1 / 3), 3)),)
+    assert 2.5 < loud[0][1] < 4.5
+    errors = {}
+    for name, given in (("one", ()), ("own", loud), ("equal", ((5, loud[0][1] ** 3),))):
+        model = torch.nn.Sequential(torch.nn.Linear(64, 40, bias=False))
+        model.load_state_dict({"0.weight": linear.weight.detach()})
+        spike_(model, {"0": SpikeConfig(k=2.0, group=16, outliers=given)})
+        if name != "equal":  # a column forty times as large takes its group's whole range of codes
+            assert torch.allclose(weights_of(model)["0.weight"].matrices.decoded(), linear.weight, atol=2e-3)
+            with exchanged(model, plain(0)):
+                assert torch.allclose(model(x), exact, atol=0.3)
+        errors[name] = float((model(x) - exact).detach().norm() / exact.norm())
+    # as many spikes, fewer errors, and the cube root is better than making all channels equally loud
+    assert errors["own"] < 0.9 * errors["one"] and errors["own"] < 0.5 * errors["equal"]
+    layer = Layer(Stats.of(torch.zeros(64)[:0].int()), 40, 200, x.abs().mean(0))
+    assert outliers(layer) == loud and outliers(layer, 100.0) == ()
+    assert outliers(Layer(layer.stats, 40, 1, torch.tensor([1.0, 1.0, 1.0, 50.0]))) == ()  # a quarter is no exception
+    with pytest.raises(ValueError, match="factor: expected more than 1"):
+        outliers(layer, 1.0)
+    with pytest.raises(ValueError, match="outliers: expected channels 0 to 63, got 64"):
+        spike_(torch.nn.Sequential(torch.nn.Linear(64, 8)), {"0": SpikeConfig(outliers=((64, 2.0),))})
+    with pytest.raises(ValueError, match="outliers: expected"):
+        SpikeConfig(outliers=((1, 0.0),))
+
+
+def test_outliers_survive_a_file(folder: Path, tmp_path: Path) -> None:
+    model = load(folder)
+    spike_(model, SpikeConfig(weights=None))
+    name = next(iter(weights_of(model)))
+    assert set(find(model, tokens(96), 2.0, 48)) == set(weights_of(model))
+    spike_(model, {name: SpikeConfig(group=16, outliers=((3, 4.0), (7, 16.0))), "_default": SpikeConfig(group=16)})
+    ids = tokens(40)[None]
+    with torch.no_grad():
+        logits = model(input_ids=ids).logits
+        model.save_pretrained(tmp_path / "model")  # type: ignore[operator]
+        again = load(tmp_path)
+        assert weights_of(again)[name].matrices.config.outliers == ((3, 4.0), (7, 16.0))
+        assert torch.equal(again(input_ids=ids).logits, logits)
