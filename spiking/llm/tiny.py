@@ -7,6 +7,7 @@ The architecture is Hugging Face's Qwen3.5, its recurrence S = e^g (I - b k k^T)
 from __future__ import annotations
 
 import math
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -214,6 +215,7 @@ def fit(
     }  # fmt: skip
     if interrupted:
         metrics["interrupted"] = 1
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # Lightning left further Ctrl-C ignored
     else:
         chosen = min(history.rows, key=lambda row: row["valid_loss"])
         module.load_state_dict(torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"])

@@ -175,7 +175,7 @@ def test_other_mistakes_are_named() -> None:
     for op in (lambda w: event_linear(x, w), lambda w: lif(x, weight=w)):
         with pytest.raises(ValueError, match=r"weight: expected \(in=30, \w+\), got \(7, 12\)"):
             op(sparse(7, 12))
-    with pytest.raises(ValueError, match="weight: expected it on cpu, as x is, got meta"):
+    with pytest.raises(ValueError, match="weight: expected a tensor on cpu, where x lies, got meta"):
         event_linear(x, SparseWeight(*(a.to("meta") for a in arrays), weight.shape, check=False))
     with pytest.raises(ValueError, match=r"recurrent: expected \(12, 12\), got \(12, 13\)"):
         lif(x, weight=weight, recurrent=sparse(12, 13))

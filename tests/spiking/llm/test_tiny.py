@@ -1,8 +1,11 @@
 """`spiking train tiny-llm`: trains, resumes, refuses."""
 
 import json
+import signal
 from pathlib import Path
+from typing import Any
 
+import lightning.pytorch as pl
 import pytest
 import torch
 
@@ -51,6 +54,30 @@ def test_a_resumed_run_has_the_same_bits(text: str, tmp_path: Path) -> None:
     one, two = (json.loads((folder / "metrics.json").read_text()) for folder in (whole, parts))
     del one["seconds"], two["seconds"]
     assert one == two
+
+
+def test_ctrl_c_leaves_a_run_that_goes_on(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Interrupt(pl.Callback):
+        def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+            if trainer.current_epoch == 1:
+                signal.raise_signal(signal.SIGINT)
+
+    class Interrupted(pl.Trainer):
+        def __init__(self, **options: Any) -> None:
+            super().__init__(**{**options, "callbacks": [*options["callbacks"], Interrupt()]})
+
+    out = tmp_path / "run"
+    command = ["train", "tiny-llm", "--text", text, "--out", str(out), *SMALL]
+    with monkeypatch.context() as patch:
+        patch.setattr(pl, "Trainer", Interrupted)
+        assert main(command) == 1
+    assert "--resume goes on" in capsys.readouterr().out
+    assert json.loads((out / "metrics.json").read_text())["interrupted"] == 1
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert main([*command, "--resume"]) == 0
+    assert json.loads((out / "metrics.json").read_text())["steps"] == 4
 
 
 def test_windows_follow_from_the_seed() -> None:
