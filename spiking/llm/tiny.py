@@ -13,6 +13,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch import Trainer
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -207,10 +208,10 @@ def fit(
     best, last = keep(checkpoints / "best.ckpt", monitor="valid_loss", mode="min"), checkpoints / "last.ckpt"
     own = {"callbacks": [history, best, keep(last)], "default_root_dir": folder, "reload_dataloaders_every_n_epochs": 1}
     given = {name: value for name, value in trainer.items() if value is not None}
-    lightning = pl.Trainer(**{"max_epochs": data.epochs, **given, **own})
-    interrupted = start(lightning, module, data, str(last) if resume and last.is_file() else None)
+    fitter = Trainer(**{"max_epochs": data.epochs, **given, **own})
+    interrupted = start(fitter, module, data, str(last) if resume and last.is_file() else None)
     metrics: dict[str, float] = {
-        "parameters": sum(p.numel() for p in module.parameters()), "steps": lightning.global_step,
+        "parameters": sum(p.numel() for p in module.parameters()), "steps": fitter.global_step,
         "seconds": round(history.seconds, 3),
     }  # fmt: skip
     if interrupted:

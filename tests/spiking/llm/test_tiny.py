@@ -12,6 +12,7 @@ import torch
 pytest.importorskip("transformers")
 
 from spiking.cli.main import main
+from spiking.llm import tiny
 from spiking.llm.tiny import Windows, model
 
 SMALL = [
@@ -71,7 +72,7 @@ def test_ctrl_c_leaves_a_run_that_goes_on(
     out = tmp_path / "run"
     command = ["train", "tiny-llm", "--text", text, "--out", str(out), *SMALL]
     with monkeypatch.context() as patch:
-        patch.setattr(pl, "Trainer", Interrupted)
+        patch.setattr(tiny, "Trainer", Interrupted)
         assert main(command) == 1
     assert "--resume goes on" in capsys.readouterr().out
     assert json.loads((out / "metrics.json").read_text())["interrupted"] == 1
