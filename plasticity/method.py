@@ -1,0 +1,109 @@
+"""Method: what every way to learn tasks one after the other does, and where in a training step.
+
+    inputs, labels = method.observe(inputs, labels, task)   # before the forward pass
+    loss = cross_entropy(model(inputs), labels) + method.penalty()
+    loss.backward()
+    method.project()                                        # after unscaling gradients, before clipping them
+    optimizer.step()
+    method.learn()
+    ...
+    method.next_task(batches=...)                           # once, when a task ends
+
+`Method()` itself does nothing in any of these places: it is sequential training, the lower bound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from spiking.events import Events
+
+Inputs = Any  # Events (T, B, in) or a tensor
+Batches = Iterable[tuple[Inputs, Tensor]]
+Forward = Callable[[Inputs], Tensor]
+
+
+class Method:
+    """Base of the methods against forgetting; by itself plain sequential training.
+
+    `task` counts the tasks that are over.
+    """
+
+    def __init__(self) -> None:
+        self.task = 0
+
+    def observe(self, inputs: Inputs, labels: Tensor, task: int = 0) -> tuple[Inputs, Tensor]:
+        """What to train on instead of a batch, before the forward pass.
+
+        Arguments:
+            inputs: Events (T, B, in) or a tensor.
+            labels: (B,).
+            task: number of the task the batch belongs to.
+
+        Returns:
+            inputs and labels, of more samples where a method remembers some.
+        """
+        return inputs, labels
+
+    def penalty(self) -> Tensor:
+        """What to add to the loss, a tensor of no dimension."""
+        return torch.zeros(())
+
+    def project(self) -> None:
+        """Change the gradients, after the backward pass and before the optimiser's step."""
+
+    def learn(self) -> None:
+        """Learn from the step that the optimiser has just taken and from the activity that led to it."""
+
+    def next_task(self, batches: Batches | None = None, **options: Any) -> None:
+        """End a task.
+
+        Arguments:
+            batches: inputs and labels of the task that is over, for methods that measure at its end.
+            **options: of the method.
+        """
+        if options:
+            raise TypeError(f"{type(self).__name__}.next_task: unexpected argument {', '.join(sorted(options))}")
+        self.task += 1
+
+    def stored(self) -> int:
+        """How many numbers the method keeps from task to task."""
+        return 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that is needed to go on in another process."""
+        return {"task": self.task}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state_dict` returned.
+
+        Raises:
+            ValueError: if the state is that of something else.
+        """
+        wanted, given = set(self.state_dict()), set(state)
+        if wanted != given:
+            raise ValueError(f"state: {type(self).__name__} expects {sorted(wanted)}, got {sorted(given)}")
+        self.task = int(state["task"])
+
+
+def logits(model: nn.Module) -> Forward:
+    """The outputs (B, classes) of a model as a loss takes them.
+
+    Arguments:
+        model: returns logits, or a readout over time (T, B, classes), which is averaged, alone or before its states.
+    """
+
+    def forward(inputs: Inputs) -> Tensor:
+        out = model(inputs)
+        out = out[0] if isinstance(out, tuple) else out
+        if out.ndim == 2:
+            return out
+        if isinstance(inputs, Events):
+            return out.sum(0) / inputs.lengths.clamp(min=1)[:, None].to(out.dtype)
+        return out.mean(0)
+
+    return forward
