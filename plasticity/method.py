@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from spiking import readout
 from spiking.events import Events
 
 Inputs = Any  # Events (T, B, in) or a tensor
@@ -102,8 +103,6 @@ def logits(model: nn.Module) -> Forward:
         out = out[0] if isinstance(out, tuple) else out
         if out.ndim == 2:
             return out
-        if isinstance(inputs, Events):
-            return out.sum(0) / inputs.lengths.clamp(min=1)[:, None].to(out.dtype)
-        return out.mean(0)
+        return readout.mean(out, inputs.lengths if isinstance(inputs, Events) else None)
 
     return forward
