@@ -105,8 +105,7 @@ def oja(
         x = x.to(weight.dtype)
     if name == "reference":
         rows = x.to_dense(weight.dtype).flatten(0, 1) if isinstance(x, Events) else x
-        given = None if lateral is None else tuple(lateral)
-        return reference.oja(rows, weight, velocity, count, frozen, lr, iterations, decay, clamp, given)
+        return reference.oja(rows, weight, velocity, count, frozen, lr, iterations, decay, clamp, lateral)
     V = None if velocity is None else velocity[frozen:].clone()
     if isinstance(x, Events):
         H = _events(x, weight, V, count, frozen, lr, iterations, decay, clamp, lateral, name)
@@ -124,7 +123,7 @@ def _dense(
     """The rows of H that learn, from rows x; V changes in place."""
     old, H = weight[:frozen], weight[frozen:].clone()
     rest = x if not frozen else torch.addmm(x, quantise(x @ old.t(), lateral), old, alpha=-1)
-    if V is None and clamp is None and lateral is None and pays(*x.shape, H.shape[0], iterations):
+    if V is None and clamp is None and lateral is None and pays(x.shape[0], x.shape[1], H.shape[0], iterations):
         return fold(x, rest, H, lr, iterations)
     for _ in range(iterations):
         Y = quantise(x @ H.t(), lateral)

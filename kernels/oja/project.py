@@ -36,10 +36,9 @@ def project(x: Tensor, weight: Tensor, projector: Tensor | None = None, axis: in
     if not weight.shape[0]:
         return x.clone()
     H = weight.to(x.dtype)
-    stored = projector is not None and stores(*weight.shape)
-    if axis == 0:
-        return torch.addmm(x, projector if stored else H.t(), x if stored else H @ x, alpha=-1)
-    return torch.addmm(x, x if stored else x @ H.t(), projector if stored else H, alpha=-1)
+    if projector is not None and stores(*weight.shape):
+        return torch.addmm(x, projector, x, alpha=-1) if axis == 0 else torch.addmm(x, x, projector, alpha=-1)
+    return torch.addmm(x, H.t(), H @ x, alpha=-1) if axis == 0 else torch.addmm(x, x @ H.t(), H, alpha=-1)
 
 
 def stores(k: int, n: int) -> bool:

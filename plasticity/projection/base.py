@@ -1,0 +1,94 @@
+"""What the projecting methods share: G <- G - G H^T H for the weights of named layers, H the rows kept of old tasks.
+
+A step along the projected gradient changes no output of a layer for inputs inside span(H). Other parameters, such as
+biases, norms and thresholds, have no such inputs: after the first task those with less than two axes stay as they are
+(`fix_vectors`), except in layers with weights that the method does not project, such as heads of a task's own. Recurrent
+weights, and delays, are not projected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from spiking.kernels.oja import project
+from spiking.kernels.oja.project import stores
+from spiking.plasticity.method import Method
+from spiking.plasticity.projection.guarantee import Guard
+from spiking.plasticity.sites import Site, find
+
+
+class Projection(Method):
+    """Base of methods that project gradients.
+
+    Arguments:
+        model: whose layers are meant.
+        names: of the layers.
+        argument: how an error calls the names.
+        time_first: inputs of `nn.Linear` with three axes or more start with time.
+        fix_vectors: hold other parameters after the first task.
+    """
+
+    def __init__(
+        self, model: nn.Module, names: Iterable[str], argument: str, time_first: bool, fix_vectors: bool
+    ) -> None:
+        super().__init__()
+        self.sites = find(model, names, argument, time_first)
+        if not self.sites:
+            raise ValueError(f"{argument}: expected at least one layer, got none")
+        self.basis = {name: s.weight.detach().new_zeros(0, s.inputs) for name, s in self.sites.items()}
+        self._projectors: dict[str, Tensor] = {}
+        self._fixed = list(_vectors(model, self.sites.values())) if fix_vectors else []
+        self._guard: Guard | None = None
+
+    @torch.no_grad()
+    def project(self) -> None:
+        """Take out of the gradients what old tasks' inputs would feel; warns once of an optimiser that undoes it."""
+        if not self.task:
+            return
+        for name, site in self.sites.items():
+            grad = site.weight.grad
+            if grad is not None:
+                grad.copy_(self.outside(name, site.matrix(grad)).view_as(grad))
+        for parameter in self._fixed:
+            parameter.grad = None
+        if self._guard is None:
+            self._guard = Guard(site.weight for site in self.sites.values())
+
+    def outside(self, name: str, G: Tensor) -> Tensor:
+        """The part of a gradient matrix that old tasks don't feel."""
+        return project(G, self.basis[name], self._projectors.get(name), self.sites[name].axis)
+
+    def keep(self, name: str, H: Tensor) -> None:
+        """Project out of the rows H (k, n) from now on."""
+        self.basis[name] = H
+        self._projectors.pop(name, None)
+        if stores(*H.shape):
+            self._projectors[name] = H.t() @ H
+
+    def stored(self) -> int:
+        return sum(H.numel() for H in self.basis.values())
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "basis": {name: H.clone() for name, H in self.basis.items()}}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        super().load_state_dict(state)
+        if set(state["basis"]) != set(self.sites):
+            raise ValueError(f"state: expected layers {sorted(self.sites)}, got {sorted(state['basis'])}")
+        for name, H in state["basis"].items():
+            if H.shape[1] != self.sites[name].inputs:
+                raise ValueError(f"state: {name} has {self.sites[name].inputs} inputs, got {H.shape[1]}")
+            self.keep(name, H.to(self.sites[name].weight.device))
+
+
+def _vectors(model: nn.Module, sites: Iterable[Site]) -> Iterable[nn.Parameter]:
+    """Parameters with less than two axes, without those of layers whose weights are not projected."""
+    projected = {id(site.holder) for site in sites}
+    for module in model.modules():
+        own = list(module.parameters(recurse=False))
+        if id(module) in projected or not any(p.ndim > 1 for p in own):
+            yield from (p for p in own if p.ndim < 2)

@@ -1,0 +1,79 @@
+"""OWM: orthogonal weight modification, a soft projector that recursive least squares keep up to date.
+
+    k = P x,     P <- P - k k^T / (alpha + x^T k),     G <- G P,     P = I at the start
+
+Zeng, Chen, Cui & Yu 2019, "Continual learning of context-dependent processing in neural networks", x a batch's mean
+input. After inputs x_1, ..., x_m P = alpha (alpha I + sum x_i x_i^T)^{-1}: near 0 along what was seen, 1 elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from spiking.events import Events
+from spiking.plasticity.projection.base import Projection
+from spiking.plasticity.traces import Traces
+
+
+class OWM(Projection):
+    """Orthogonal weight modification for named layers.
+
+    What a task closes is closed for those after it: at once, a task would shut itself out.
+
+    Arguments:
+        model: any module.
+        layers: names.
+        alpha: how much of an input's energy must be seen before its direction is closed.
+        trace, trace_decay: activity of a sample, as in `Traces`.
+        time_first, fix_vectors: as in `Projection`.
+
+    Raises:
+        ValueError: naming the argument that does not fit.
+    """
+
+    def __init__(
+        self, model: nn.Module, layers: Sequence[str], *, alpha: float = 1.0, trace: str = "rates",
+        trace_decay: float = 0.951, time_first: bool = True, fix_vectors: bool = True,
+    ) -> None:
+        if not alpha > 0:
+            raise ValueError(f"alpha: expected a number above 0, got {alpha}")
+        super().__init__(model, layers, "layers", time_first, fix_vectors)
+        self.alpha = alpha
+        self.traces = Traces(self.sites, trace, trace_decay)
+        self.projector = {n: torch.eye(s.inputs).to(s.weight.detach()) for n, s in self.sites.items()}
+        self.seen = {name: P.clone() for name, P in self.projector.items()}
+
+    def outside(self, name: str, G: Tensor) -> Tensor:
+        P = self.projector[name]
+        return P @ G if self.sites[name].ours else G @ P
+
+    @torch.no_grad()
+    def learn(self) -> None:
+        """Close the direction of the last batch's mean input, for the tasks to come."""
+        for name in self.sites:
+            x = self.traces.take(name)
+            mean = (x.counts().sum(0) / x.lengths.sum().clamp(min=1)) if isinstance(x, Events) else x.mean(0)
+            P = self.seen[name]
+            k = P @ mean.to(P)
+            P.addr_(k, k, alpha=-1 / float(self.alpha + mean.to(P) @ k))
+
+    def next_task(self, batches: Any = None, **options: Any) -> None:
+        """Use from now on what this task has closed."""
+        super().next_task(batches, **options)
+        self.projector = {name: P.clone() for name, P in self.seen.items()}
+
+    def stored(self) -> int:
+        return sum(P.numel() for P in self.projector.values())
+
+    def state_dict(self) -> dict[str, Any]:
+        own = {"projector": self.projector, "seen": self.seen}
+        return {**super().state_dict(), **{k: {n: P.clone() for n, P in v.items()} for k, v in own.items()}}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        super().load_state_dict(state)
+        self.projector = {name: P.clone() for name, P in state["projector"].items()}
+        self.seen = {name: P.clone() for name, P in state["seen"].items()}
