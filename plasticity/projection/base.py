@@ -2,8 +2,8 @@
 
 A step along the projected gradient changes no output of a layer for inputs inside span(H). Other parameters, such as
 biases, norms and thresholds, have no such inputs: after the first task those with less than two axes stay as they are
-(`fix_vectors`), except in layers with weights that the method does not project, such as heads of a task's own. Recurrent
-weights, and delays, are not projected.
+(`fix_vectors`), except in layers with weights that the method does not project, such as heads of a task's own.
+Recurrent weights, and delays, are not projected.
 """
 
 from __future__ import annotations

@@ -29,10 +29,10 @@ class Guard:
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
-        watched = weakref.WeakSet(parameters)
+        watched = {id(p) for p in parameters}  # alive as long as the method that holds this guard
 
         def look(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
-            if not any(p in watched for group in optimizer.param_groups for p in group["params"]):
+            if not any(id(p) in watched for group in optimizer.param_groups for p in group["params"]):
                 return
             handle.remove()
             found = trouble(optimizer)

@@ -1,7 +1,7 @@
 """HLOP: Hebbian learning based orthogonal projection.
 
-Lateral neurons y = H x learn, by Hebbian and anti-Hebbian plasticity, the subspace in which a layer's inputs lie; weights
-of later tasks change only outside the rows that earlier tasks have left:
+Lateral neurons y = H x learn, by Hebbian and anti-Hebbian plasticity, the subspace in which a layer's inputs lie; in
+later tasks weights change only outside the rows that earlier tasks have left:
 
     dW = G - G H_old^T H_old,     H_new <- Oja's subspace rule on what H_old does not explain    (kernels/oja/op.py)
 
@@ -83,12 +83,14 @@ class HLOP(Projection):
         if form not in ("gradient", "activity"):
             raise ValueError(f"form: expected 'gradient' or 'activity', got {form!r}")
         if lateral is not None and form == "gradient":
-            raise ValueError("form: quantised lateral neurons project activity; expected form='activity', got 'gradient'")
+            raise ValueError("form: quantised lateral neurons project activity; expected 'activity', got 'gradient'")
         if energy is not None and not 0 < energy <= 1:
             raise ValueError(f"energy: expected a share above 0 and up to 1, got {energy}")
         super().__init__(model, rows, "rows", time_first, fix_vectors)
         self.preset, self.lateral, self.energy, self.iterations = preset, lateral, energy, iterations
-        self.decay, self.clamp = (0.9, 10.0) if preset == "published" else (0.0, None)
+        published = preset == "published"
+        self.decay = 0.9 if published else 0.0
+        self.clamp = 10.0 if published else None
         self.traces = Traces(self.sites, trace, trace_decay, patches, seed)
         self.generator = torch.Generator().manual_seed(seed)
         self.lr = self._steps(lr)

@@ -42,7 +42,7 @@ class Shadow:
             holder.register_forward_hook(self._add)
             return
         if holder.norm is not None:
-            raise ValueError(f"{site.name}: activity can't be projected behind batch normalisation; use form='gradient'")
+            raise ValueError(f"{site.name}: batch normalisation mixes activity; use form='gradient'")
         run = holder._run
 
         def with_current(x: Any, state: Any, weight: Tensor | None, *rest: Any) -> Any:
@@ -52,7 +52,7 @@ class Shadow:
             current = event_linear(x, weight) + quantise(event_linear(_free(x), self.H.t()), self.lateral) @ self.A
             return run(current, state, None, *rest)
 
-        holder._run = with_current
+        setattr(holder, "_run", with_current)  # noqa: B010  no method is assigned to, says mypy
 
     def follow(self, H: Tensor) -> None:
         """Project out of the rows H (k, n) from now on."""

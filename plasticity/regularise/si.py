@@ -1,8 +1,8 @@
 """SI: synaptic intelligence, springs as stiff as a weight's own share in lowering the loss.
 
-    w_i     = - sum over steps of g_i dtheta_i                       the path integral, g the gradient of the task's loss
-    Omega_i += w_i / ((theta_i - theta_i at the task's start)^2 + xi)                            when the task ends
-    loss + c sum_i Omega_i (theta_i - theta*_i)^2,   theta* at the last task's end
+    w_i = - sum over steps of g_i dtheta_i              the path integral, g the gradient of the task's loss
+    Omega_i += w_i / ((theta_i - theta_i at the task's start)^2 + xi)                   when the task ends
+    loss + c sum_i Omega_i (theta_i - theta*_i)^2       theta* at the last task's end
 
 Zenke, Poole & Ganguli 2017, "Continual learning through synaptic intelligence". As in their code g leaves out the
 penalty's own gradient, and Omega is not negative.
