@@ -106,3 +106,10 @@ def logits(model: nn.Module) -> Forward:
         return readout.mean(out, inputs.lengths if isinstance(inputs, Events) else None)
 
     return forward
+
+
+def pick(inputs: Inputs, samples: Tensor, axis: int = 0) -> Inputs:
+    """Some samples of a batch, Events or a tensor whose samples are on that axis."""
+    if isinstance(inputs, Events):
+        return inputs[:, samples.to(inputs.device)]
+    return inputs.index_select(axis, samples.to(inputs.device))

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from spiking.events import Events
-from spiking.plasticity.method import Batches, Inputs, Method
+from spiking.plasticity.method import Batches, Inputs, Method, pick
 
 
 class Replay(Method):
@@ -52,7 +52,7 @@ class Replay(Method):
         chosen = torch.randperm(len(self.labels), generator=self.generator)[:count]
         self.tasks = torch.cat([self.tasks, self.origin[chosen]])
         known = self.labels[chosen].to(labels)
-        return self._join(inputs, self._pick(self.memory, chosen)), torch.cat([labels, known])
+        return self._join(inputs, pick(self.memory, chosen, self.axis)), torch.cat([labels, known])
 
     def next_task(self, batches: Batches | None = None, **options: Any) -> None:
         """Remember samples of the task that is over.
@@ -72,7 +72,7 @@ class Replay(Method):
             labels = torch.cat([labels, truth.cpu().to(torch.int64)])
             keys = torch.cat([keys, torch.rand(len(truth), generator=self.generator)])
             kept = self._lowest(labels, keys)
-            inputs, labels, keys = self._pick(inputs, kept), labels[kept], keys[kept]
+            inputs, labels, keys = pick(inputs, kept, self.axis), labels[kept], keys[kept]
         task = self.task
         super().next_task(batches, **options)
         if inputs is not None:
@@ -85,11 +85,6 @@ class Replay(Method):
         order = torch.argsort(keys)
         kept = [order[labels[order] == c][: self.per_class] for c in labels.unique().tolist()]
         return torch.cat(kept).sort().values
-
-    def _pick(self, inputs: Inputs, chosen: Tensor) -> Inputs:
-        if isinstance(inputs, Events):
-            return inputs[:, chosen.to(inputs.device)]
-        return inputs.index_select(self.axis, chosen.to(inputs.device))
 
     def _join(self, first: Inputs, second: Inputs) -> Inputs:
         if isinstance(first, Events):

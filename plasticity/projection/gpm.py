@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from spiking.events import Events
-from spiking.plasticity.method import Batches
+from spiking.plasticity.method import Batches, pick
 from spiking.plasticity.projection.base import Projection
 from spiking.plasticity.traces import Traces
 
@@ -32,7 +32,8 @@ class GPM(Projection):
         trace, trace_decay: activity of a sample, as in `Traces`.
         samples: inputs of the task that are looked at.
         patches: rows of a layer that are kept of each batch; `None` is all.
-        seed: of which.
+        batch_axis: axis of the samples in tensors, 0, or 1 for (T, B, in).
+        seed: of the rows drawn.
         time_first, fix_vectors: as in `Projection`.
 
     Raises:
@@ -49,12 +50,13 @@ class GPM(Projection):
         trace_decay: float = 0.951,
         samples: int = 300,
         patches: int | None = None,
+        batch_axis: int = 0,
         seed: int = 0,
         time_first: bool = True,
         fix_vectors: bool = True,
     ) -> None:
         super().__init__(model, layers, "layers", time_first, fix_vectors)
-        self.model, self.threshold, self.samples = model, threshold, samples
+        self.model, self.threshold, self.samples, self.axis = model, threshold, samples, batch_axis
         self._thresholds(0)
         self._watching = Traces(self.sites, trace, trace_decay, patches, seed)
         self._watching.watch = False
@@ -94,7 +96,7 @@ class GPM(Projection):
         self._watching.watch = True
         try:
             for inputs, labels in batches:
-                self.model(inputs[:, :left] if isinstance(inputs, Events) else inputs[:left])
+                self.model(pick(inputs, torch.arange(min(left, len(labels))), self.axis))
                 left -= len(labels)
                 if left <= 0:
                     break

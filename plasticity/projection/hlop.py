@@ -91,7 +91,6 @@ class HLOP(Projection):
         published = preset == "published"
         self.decay = 0.9 if published else 0.0
         self.clamp = 10.0 if published else None
-        self.traces = Traces(self.sites, trace, trace_decay, patches, seed)
         self.generator = torch.Generator().manual_seed(seed)
         self.lr = self._steps(lr)
         self.shadows = {n: Shadow(site, lateral) for n, site in self.sites.items()} if form == "activity" else {}
@@ -101,7 +100,8 @@ class HLOP(Projection):
         self.direction = {name: H.new_ones(H.shape[1], 1) for name, H in self.basis.items()}
         self.recent: dict[str, list[Tensor]] = {name: [] for name in self.sites}
         self.calls = 0
-        self._grow(self._fitting(rows, dict.fromkeys(self.sites, 0)))
+        self._grow(self._fitting(rows, dict.fromkeys(self.sites, 0), capped=False))
+        self.traces = Traces(self.sites, trace, trace_decay, patches, seed)
 
     def _steps(self, lr: float | Mapping[str, float] | None) -> dict[str, float | None]:
         if isinstance(lr, Mapping):
@@ -114,7 +114,7 @@ class HLOP(Projection):
             return {name: 0.001 if slow and name == first else 0.01 for name in self.sites}
         return dict.fromkeys(self.sites, lr)
 
-    def _fitting(self, rows: Mapping[str, int], old: Mapping[str, int]) -> dict[str, int]:
+    def _fitting(self, rows: Mapping[str, int], old: Mapping[str, int], capped: bool) -> dict[str, int]:
         """How many new rows each layer gets beside its old ones."""
         unknown = sorted(set(rows) - set(self.sites))
         if unknown:
@@ -122,7 +122,6 @@ class HLOP(Projection):
         fitting = {}
         for name, site in self.sites.items():
             k, n = rows.get(name, 0), site.inputs
-            capped = self.preset == "improved" and self.task > 0
             if k < 0 or (k > n - old[name] and not capped):
                 raise ValueError(
                     f"rows: {name} has {n} inputs and {old[name]} rows; expected 0 to {n - old[name]} more, got {k}"
@@ -174,7 +173,10 @@ class HLOP(Projection):
                 self.recent[name] = [*self.recent[name][1 - RECENT :], rows]
 
     def _step(self, name: str, x: Tensor | Events) -> float:
-        """STEP over the largest eigenvalue of what the old rows leave, by a power iteration that goes on for ever."""
+        """STEP over the largest eigenvalue of what the old rows leave, that of the worst of the last batches.
+
+        Each batch adds two power iterations to those of the batches before.
+        """
         H, u = self.basis[name], self.direction[name]
         for _ in range(2):
             u = u - H.t() @ (H @ u)
@@ -208,8 +210,9 @@ class HLOP(Projection):
             if H.shape[0] > self.basis[name].shape[0]:
                 self._check(name, self.lr[name] or STEP / max(self.top[name], 1e-12))
         kept = {name: self._kept(name) for name in self.sites}
+        old = {name: len(H) for name, H in kept.items()}
+        wanted = self._fitting(self.rows if rows is None else rows, old, capped=self.preset == "improved")
         super().next_task(batches, **options)
-        wanted = self._fitting(self.rows if rows is None else rows, {name: len(H) for name, H in kept.items()})
         for name, H in kept.items():
             self.keep(name, H)
         self._grow(wanted)

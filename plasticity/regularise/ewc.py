@@ -22,8 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import log_softmax
 
-from spiking.events import Events
-from spiking.plasticity.method import Batches, Forward, logits
+from spiking.plasticity.method import Batches, Forward, logits, pick
 from spiking.plasticity.regularise.penalty import Spring
 
 FISHERS = ("exact", "sampled", "empirical")
@@ -38,6 +37,7 @@ class EWC(Spring):
         forward: inputs -> logits (B, classes); `None` is `logits(model)`.
         fisher: "exact", "sampled" or "empirical".
         samples: of a task, one backward pass each (one for each class with "exact").
+        batch_axis: axis of the samples in tensors, 0, or 1 for (T, B, in).
         seed: of the draw of classes.
 
     Raises:
@@ -46,7 +46,7 @@ class EWC(Spring):
 
     def __init__(
         self, model: nn.Module, strength: float, *, forward: Forward | None = None, fisher: str = "sampled",
-        samples: int = 200, seed: int = 0,
+        samples: int = 200, batch_axis: int = 0, seed: int = 0,
     ) -> None:
         if fisher not in FISHERS:
             raise ValueError(f"fisher: expected one of {', '.join(FISHERS)}, got {fisher!r}")
@@ -54,13 +54,14 @@ class EWC(Spring):
             raise ValueError(f"samples: expected a number above 0, got {samples}")
         super().__init__(model, strength / 2)
         self.model, self.forward, self.fisher, self.samples = model, forward or logits(model), fisher, samples
+        self.axis = batch_axis
         self.generator = torch.Generator().manual_seed(seed)
 
     def next_task(self, batches: Batches | None = None, **options: Any) -> None:
         """Measure the Fisher information of the task that is over.
 
         Arguments:
-            batches: its inputs (Events, or tensors with samples first) and labels.
+            batches: its inputs and labels.
 
         Raises:
             ValueError: without batches.
@@ -83,7 +84,7 @@ class EWC(Spring):
         self.model.eval()
         for inputs, labels in batches:
             for b in range(min(len(labels), self.samples - count)):
-                one = inputs[:, [b]] if isinstance(inputs, Events) else inputs[b : b + 1]
+                one = pick(inputs, torch.tensor([b]), self.axis)
                 self._add(F, log_softmax(self.forward(one)[0], 0), int(labels[b]))
                 count += 1
             if count >= self.samples:
