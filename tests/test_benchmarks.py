@@ -279,3 +279,14 @@ def test_growth_fits_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     fits = growth.fitted("steps", rows)
     assert fits["ns_an_event"] == pytest.approx(10) and fits["bytes_an_event"] == pytest.approx(30)
     assert fits["ms_fixed"] == pytest.approx(1) and 0.9 < fits["time_exponent"] < 1
+
+
+def test_subspaces_agree_and_print_ratios(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    subspace = script("subspace")
+    small = ["--rounds", "1", "--inputs", "96", "--threads", str(torch.get_num_threads())]
+    monkeypatch.setattr(subspace, "TASKS", {"1": (0, 8), "2": (8, 4)})
+    assert subspace.main(small) == 0
+    assert capsys.readouterr().out.count("| 1 | 0 | 8 |") == 1
+    monkeypatch.setattr(subspace, "AGREE", 0.0)
+    assert subspace.main(small) == 1
+    assert "disagree" in capsys.readouterr().out
