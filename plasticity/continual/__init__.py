@@ -1,0 +1,1 @@
+"""Forgetting: streams of tasks, runs over them, metrics and reports."""
