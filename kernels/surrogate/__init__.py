@@ -9,12 +9,13 @@ from spiking.kernels.surrogate.reference import (
     multi_gaussian,
     never,
     resolve,
+    sigmoid,
     slayer,
     spike,
     triangle,
 )
 
 __all__ = [
-    "Surrogate", "arctan", "boxcar", "derivative", "fast_sigmoid", "multi_gaussian", "never", "resolve", "slayer",
-    "spike", "triangle",
+    "Surrogate", "arctan", "boxcar", "derivative", "fast_sigmoid", "multi_gaussian", "never", "resolve", "sigmoid",
+    "slayer", "spike", "triangle",
 ]

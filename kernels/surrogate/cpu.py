@@ -8,7 +8,7 @@ import numpy as np
 
 from spiking.kernels.jit import jit
 
-_FAST_SIGMOID, _ARCTAN, _TRIANGLE, _BOXCAR, _SLAYER, _MULTI_GAUSSIAN = range(1, 7)
+_FAST_SIGMOID, _ARCTAN, _TRIANGLE, _BOXCAR, _SLAYER, _MULTI_GAUSSIAN, _SIGMOID = range(1, 8)
 
 
 @jit
@@ -56,6 +56,10 @@ def derivative(kind, numbers, x, place, n):
             y = x[j]
             lobes = math.exp(-wide * (y - a) * (y - a)) + math.exp(-wide * (y + a) * (y + a))
             x[j] = centre * math.exp(-narrow * y * y) - side * lobes
+    elif kind == _SIGMOID:
+        for j in range(o, o + np.uint64(n)):
+            y = math.exp(-a * abs(x[j]))
+            x[j] = a * y / ((one + y) * (one + y))
     else:
         for j in range(o, o + np.uint64(n)):
             x[j] = zero

@@ -35,5 +35,8 @@ def derivative(x, kind: tl.constexpr, a, b, c, d):  # type: ignore[no-untyped-de
     elif kind == "multi_gaussian":
         flanks = _gauss(x, a, c * a) + _gauss(x, -a, c * a)
         return d * ((1 + b) * _gauss(x, 0.0, a) - b * flanks)
+    elif kind == "sigmoid":
+        rest = tl.exp(-a * tl.abs(x))
+        return a * rest / ((1 + rest) * (1 + rest))
     else:
         return tl.zeros_like(x)

@@ -6,6 +6,7 @@
     boxcar           g for -w/2 < x <= w/2                              Bittar & Garner 2022
     slayer           (g a / 2) exp(-a|x|)                               Shrestha & Orchard 2018
     multi_gaussian   g [(1+h) N(x; 0,s) - h N(x; s,ks) - h N(x; -s,ks)] Yin et al. 2021
+    sigmoid          a s (1 - s), s = 1 / (1 + exp(-a x))               Xiao et al. 2024, HLOP, alpha 4
     never            0, of a neuron that can't spike (the leaky integrator of a readout)
 
 triangle, boxcar and never are bounded: exactly zero away from the threshold.
@@ -21,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-KINDS = ("never", "fast_sigmoid", "arctan", "triangle", "boxcar", "slayer", "multi_gaussian")
+KINDS = ("never", "fast_sigmoid", "arctan", "triangle", "boxcar", "slayer", "multi_gaussian", "sigmoid")
 BOUNDED = ("never", "triangle", "boxcar")
 
 
@@ -92,6 +93,12 @@ def multi_gaussian(sigma: float = 0.5, h: float = 0.15, spread: float = 6.0, sca
     return Surrogate("multi_gaussian", sigma, h, spread, scale)
 
 
+def sigmoid(alpha: float = 4.0) -> Surrogate:
+    """alpha s (1 - s) with s = 1 / (1 + exp(-alpha x)) (Xiao et al. 2024)."""
+    _positive(alpha=alpha)
+    return Surrogate("sigmoid", alpha)
+
+
 def never() -> Surrogate:
     """0 everywhere: the neuron does not spike."""
     return Surrogate("never")
@@ -99,7 +106,7 @@ def never() -> Surrogate:
 
 _DEFAULT: dict[str, Callable[..., Surrogate]] = {
     "fast_sigmoid": fast_sigmoid, "arctan": arctan, "triangle": triangle, "boxcar": boxcar, "slayer": slayer,
-    "multi_gaussian": multi_gaussian, "never": never,
+    "multi_gaussian": multi_gaussian, "sigmoid": sigmoid, "never": never,
 }
 
 Spike = Callable[[Tensor], Tensor]
@@ -146,6 +153,9 @@ def derivative(surrogate: Surrogate, x: Tensor) -> Tensor:
     if name == "multi_gaussian":
         wide = _gauss(x, a, c * a) + _gauss(x, -a, c * a)
         return d * ((1 + b) * _gauss(x, 0.0, a) - b * wide)
+    if name == "sigmoid":
+        s = torch.sigmoid(a * x)
+        return a * s * (1 - s)
     return torch.zeros_like(x)
 
 

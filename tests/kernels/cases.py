@@ -126,6 +126,7 @@ CASES = [
     Case("boxcar", surrogate="boxcar"),
     Case("slayer", surrogate="slayer"),
     Case("multi_gaussian", surrogate="multi_gaussian"),
+    Case("sigmoid", surrogate="sigmoid"),
     Case("leaky_integrator", Flags(reset=2), surrogate="never"),
 ]
 

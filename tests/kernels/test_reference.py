@@ -16,6 +16,7 @@ from spiking.kernels.surrogate import (
     fast_sigmoid,
     multi_gaussian,
     never,
+    sigmoid,
     slayer,
     spike,
     triangle,
@@ -172,6 +173,7 @@ SIGMOIDS = [
             - 0.15 * torch.erf((x + 0.5) / (3 * math.sqrt(2)))
         ),
     ),
+    (sigmoid(4.0), lambda x: torch.sigmoid(4 * x)),
     (never(), torch.zeros_like),
 ]
 
@@ -193,7 +195,7 @@ def test_spike_goes_forward_as_a_step_and_back_as_its_surrogate() -> None:
     assert torch.autograd.grad(replayed.sum(), x)[0].tolist() == [0.5, 1.0, 0.75]
 
 
-@pytest.mark.parametrize("make", [fast_sigmoid, arctan, triangle, boxcar, slayer, multi_gaussian])
+@pytest.mark.parametrize("make", [fast_sigmoid, arctan, triangle, boxcar, slayer, multi_gaussian, sigmoid])
 @pytest.mark.parametrize("number", [0.0, -1.0, math.nan, math.inf])
 def test_surrogates_refuse_numbers_without_meaning(make, number: float) -> None:
     with pytest.raises(ValueError, match="expected a finite number above 0"):
