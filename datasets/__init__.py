@@ -6,18 +6,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from spiking.datasets import camera, cochlea
     from spiking.datasets.augment import Augment
-    from spiking.datasets.catalogue import available, load
+    from spiking.datasets.catalogue import available, images, load
     from spiking.datasets.errors import DataError
     from spiking.datasets.loader import Loader
     from spiking.datasets.store import EventStore
 
-__all__ = ["Augment", "DataError", "EventStore", "Loader", "available", "camera", "cochlea", "load"]
+__all__ = ["Augment", "DataError", "EventStore", "Loader", "available", "camera", "cochlea", "images", "load"]
 _HOME = {
     "Augment": "augment",
     "DataError": "errors",
     "EventStore": "store",
     "Loader": "loader",
     "available": "catalogue",
+    "images": "catalogue",
     "load": "catalogue",
 }
 

@@ -10,6 +10,7 @@ import warnings
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -68,6 +69,36 @@ def load(
         where = f"{name} at {root}" if root else name
         raise DataError(f"split: {where} has no recordings in {split!r}, only in {there}" + (advice and f"; {advice}"))
     return part
+
+
+def images(
+    name: str, split: str = "train", root: str | os.PathLike[str] | None = None,
+    cache: str | os.PathLike[str] | None = None,
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """The pictures themselves of MNIST or Fashion-MNIST, for networks that see them as currents.
+
+    Arguments:
+        name: "mnist" or "fashion".
+        split: "train" or "test".
+        root, cache: as `load` takes them.
+
+    Returns:
+        (n, 28, 28) and (n,), bytes.
+
+    Raises:
+        ValueError: if there are no such images or no such split.
+        DataError: if files are missing or wrong.
+    """
+    from spiking.datasets.sources import saccades
+
+    kinds = {"mnist": saccades.MNIST, "fashion": saccades.FASHION}
+    for argument, given, choices in (("name", name, kinds), ("split", split, ("train", "test"))):
+        if given not in choices:
+            raise DataError(f"{argument}: expected one of {', '.join(choices)}, got {given!r}")
+    folder = Path(cache).expanduser() if cache else _cache_folder()
+    return saccades.read(
+        kinds[name], saccades.where(kinds[name], Path(root).expanduser() if root else None, folder), split
+    )
 
 
 def splits(name: str, root: str | os.PathLike[str] | None = None) -> tuple[str, ...]:

@@ -84,12 +84,7 @@ def plan(images: Images, root: Path | None, cache: Path, progress: bool) -> Plan
     Raises:
         DataError: if the files aren't there, and without a root can't be downloaded either.
     """
-    if root is None:
-        root = cache / images.title.lower()
-        for name, digest in zip(FILES, images.digests, strict=True):
-            if _find(root, name) is None:
-                addresses = [f"{mirror}{name}.gz" for mirror in images.mirrors]
-                fetch(addresses, root / f"{name}.gz", digest, _advice(images))
+    root = where(images, root, cache)
     files = _files(images, root)
     key = {"version": VERSION, "files": fingerprint(root, files)}
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
@@ -97,6 +92,21 @@ def plan(images: Images, root: Path | None, cache: Path, progress: bool) -> Plan
     # a byte of a file of labels is a recording of ROOM bytes; the parts, their spool and the store lie there at once
     size = 3 * ROOM * sum(len(idx.unpack(path)) for path in files[1::2])
     return Plan(key, size, lambda: _build(images, root, scratch, progress), scratch=scratch)
+
+
+def where(images: Images, root: Path | None, cache: Path) -> Path:
+    """The root, or without one a folder of the cache into which the files that it lacks have been downloaded.
+
+    Raises:
+        DataError: if they can't be.
+    """
+    if root is None:
+        root = cache / images.title.lower()
+        for name, digest in zip(FILES, images.digests, strict=True):
+            if _find(root, name) is None:
+                addresses = [f"{mirror}{name}.gz" for mirror in images.mirrors]
+                fetch(addresses, root / f"{name}.gz", digest, _advice(images))
+    return root
 
 
 def read(images: Images, root: Path, split: str) -> tuple[Array, Array]:
