@@ -44,7 +44,7 @@ class Examples(Protocol):
         ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Pictures:
     """Images as rows of pixels.
 
@@ -82,7 +82,7 @@ class Pictures:
         return Pictures(self.data, self.labels, self.at, self.normal, change)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Recordings:
     """Recordings of an event store, binned.
 
@@ -127,7 +127,7 @@ class Recordings:
         return Recordings(self.store, self.labels, self.dt, self.steps, self.binary, channel)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Permute:
     """Pixels in another order: pixel k becomes what pixel order[k] was."""
 
@@ -137,7 +137,7 @@ class Permute:
         return x[:, self.order]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Rotate:
     """Images turned about their middle by an angle in degrees, counter-clockwise, between pixels linearly."""
 
@@ -173,7 +173,7 @@ def turned_channels(sensor: tuple[int, int, int], angle: float) -> Tensor:
     return torch.from_numpy(np.concatenate([np.where(plane >= 0, plane + p * W * H, -1) for p in range(P)]))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Mixed:
     """Examples of several tasks as one."""
 
@@ -202,7 +202,7 @@ class Mixed:
         raise NotImplementedError("Mixed: take parts of the tasks before mixing them")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Batches:
     """Batches of examples, the same ones each time they are gone through.
 

@@ -1,11 +1,11 @@
 """The networks that a stream is learned with by default, and their controls without spikes.
 
-Images, as constant currents for T steps (Xiao et al. 2024, their network trained by surrogate gradients, 784-800-800-10):
+Images, as constant currents for T steps (Xiao et al. 2024, trained by surrogate gradients, 784-800-800-10):
 
     v_t = (1 - 1/tau) v_{t-1} + W z_t,  z_t = H(v_t - 1),  v_t -= z_t;  out = mean_t W_out z_t
 
-with tau = 2 steps, spikes at v >= 1, the derivative 4 s (1 - s) of the sigmoid s of 4 (v - 1), the reset detached, no bias.
-The first product is the same in every step and taken once. Event recordings run through `SpikingMLP`.
+with tau = 2 steps, spikes at v >= 1, the derivative 4 s (1 - s) of the sigmoid s of 4 (v - 1), the reset detached, no
+bias. The first product is the same in every step and taken once. Event recordings run through `SpikingMLP`.
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ class CurrentMLP(nn.Module):
             if k == 0:
                 current = current.expand(self.steps, *current.shape).contiguous()
             x, _ = neurons(current)
-        return self.readout(x)  # type: ignore[no-any-return]
+        out: Tensor = self.readout(x)
+        return out
 
 
 class ReluMLP(nn.Module):
@@ -70,7 +71,8 @@ class ReluMLP(nn.Module):
         x = x.counts() if isinstance(x, Events) else x
         for layer in self.layers:
             x = torch.relu(layer(x))
-        return self.readout(x)  # type: ignore[no-any-return]
+        out: Tensor = self.readout(x)
+        return out
 
 
 def default(stream: Stream, kind: str = "snn", widths: Sequence[int] | None = None, steps: int = STEPS) -> nn.Module:

@@ -30,8 +30,9 @@ class Result:
         within: rows (task, step, accuracy on each task, NaN for those not begun), measured inside tasks.
         seconds: spent in training, evaluation left out.
         stored: numbers that the method keeps, at the beginning of each task.
-        rank: by layer, a row a task that is over: (rows used, inputs of the layer, share of the energy captured, or NaN).
+        rank: by layer, a row a task that is over: (rows used, inputs of the layer, share of the energy captured).
         joint: (T,) accuracy on task j of models trained jointly on tasks 0 to j, if they were given.
+        at_once: all tasks were learned at once, so that nothing can be forgotten: there is no metric but ACC.
     """
 
     tasks: int
@@ -42,6 +43,7 @@ class Result:
     stored: list[int] = field(default_factory=list)
     rank: dict[str, list[list[float]]] = field(default_factory=dict)
     joint: list[float] | None = None
+    at_once: bool = False
 
     @property
     def R(self) -> Array:
@@ -63,6 +65,8 @@ class Result:
         before = self.before[:done] or None
         joint = self.joint[:done] if self.joint else None
         found = metrics.metrics(self.R[:done, :done], before, joint, inside) if done else {}
+        if self.at_once:
+            found = {name: found[name] for name in ("ACC",) if name in found}
         return {**found, "seconds": self.seconds, "stored": float(max(self.stored, default=0))}
 
 
@@ -89,7 +93,7 @@ def load(folder: Path, configuration: Mapping[str, Any] | None = None) -> dict[s
         return None
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
+    except (OSError, EOFError, KeyError, RuntimeError, pickle.UnpicklingError) as error:
         raise DataError(f"{path}: can't be read as a checkpoint; delete it to begin again") from error
     there = state["configuration"]
     if configuration is not None:

@@ -74,11 +74,11 @@ def run(
 
     Arguments:
         stream: the tasks.
-        method: "sequential", "joint", "cumulative", "hlop", "gpm", "owm", "ewc", "si", "replay"; a `Method` of one's own
-            (made for `model`), or what makes one from model and stream.
-        model: one's own, trained in place; what makes one from the stream; "snn" or `None`, the default spiking network;
-            "ann", the control of equal widths without spikes. It returns logits (B, outputs), or readouts (T, B, outputs)
-            alone or before its states.
+        method: "sequential", "joint", "cumulative", "hlop", "gpm", "owm", "ewc", "si", "replay"; a `Method` of
+            one's own (made for `model`), or what makes one from model and stream.
+        model: one's own, trained in place; what makes one from the stream; "snn" or `None`, the default spiking
+            network; "ann", the control of equal widths without spikes. It returns logits (B, outputs), or readouts
+            (T, B, outputs) alone or before its states.
         optimizer: makes one from parameters, anew for each task; `None` is plain gradient descent.
         lr: of plain gradient descent.
         epochs: through each task.
@@ -136,7 +136,7 @@ class _Run:
             self.result = Result(**state["result"])
             net.load_state_dict(state["model"])
             plan.method.load_state_dict(state["method"])
-        self.result.joint = joint
+        self.result.joint, self.result.at_once = joint, method == "joint"
 
 
     def all(self) -> Result:
@@ -166,9 +166,11 @@ class _Run:
                 })  # fmt: skip
             if self.report is not None:
                 row = np.array(result.rows[-1])
+                trained = result.seconds - spent
+                measured = time.perf_counter() - start - trained
                 self.report(
-                    f"task {k + 1}/{len(tasks)}  {100 * row[k]:5.1f} %  mean of learned {100 * row[: k + 1].mean():5.1f} %  "
-                    f"{result.seconds - spent:.0f} s + {time.perf_counter() - start - result.seconds + spent:.0f} s measuring"
+                    f"task {k + 1}/{len(tasks)}  {100 * row[k]:5.1f} %  mean of learned "
+                    f"{100 * row[: k + 1].mean():5.1f} %  {trained:.0f} s + {measured:.0f} s measuring"
                 )
         return result
 
@@ -195,7 +197,7 @@ class _Run:
                         f"loss: {loss.item()} in task {k}, epoch {epoch}, step {step}; a smaller learning rate may help"
                     )
                 optimizer.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss.backward()
                 method.project()
                 optimizer.step()
                 method.learn()

@@ -2,9 +2,9 @@
 
     permuted  every task shuffles pixels or channels in its own way         domain-incremental
     rotated   every task turns the images by its own angle                  domain-incremental
-    split     every task has classes of its own. "task": the number of the task is known at test too, and only the outputs
-              of its classes count; "domain": labels are places of a class within its task, one small head for all;
-              "class": one head for all classes, nothing known
+    split     every task has classes of its own. "task": the number of the task is known at test too, and only the
+              outputs of its classes count; "domain": labels are places of a class within its task, one small head
+              for all; "class": one head for all classes, nothing known
 
 `permuted("mnist")` draws the permutations of Xiao et al. 2024 (and GPM's way of drawing): task i of run r shuffles
 0..783 with NumPy's `RandomState(100 r + i)`, the first task too, and normalises by mean 0.1307 and deviation 0.3081.
@@ -32,7 +32,7 @@ NORMAL = {"mnist": (0.1307, 0.3081), "fashion": (0.2860, 0.3530)}
 HELD_OUT = 0.2  # of data that has no test part of its own
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Task:
     """One task: its examples, those of `valid` held out of training, and its name."""
 
@@ -42,7 +42,7 @@ class Task:
     valid: Examples | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Stream:
     """Tasks to learn one after the other.
 
@@ -75,8 +75,8 @@ class Stream:
                 )
             if int(found.max()) >= self.outputs:
                 raise ValueError(
-                    f"outputs: task {k} ({task.name}) has the label {int(found.max())}, a head of {self.outputs} is too "
-                    "small"
+                    f"outputs: task {k} ({task.name}) has the label {int(found.max())}, a head of {self.outputs} is "
+                    "too small"
                 )
 
     @property
@@ -200,13 +200,13 @@ def split(
             raise ValueError(f"classes: task {i} has one class, {part}, of {total}; there is nothing to tell apart")
         place = torch.full((total,), -1)
         place[part] = torch.arange(len(part)) if setting == "domain" else torch.tensor(part)
-        both = []
+        both: list[Examples] = []
         for examples in (train, tested):
             at = np.flatnonzero(np.isin(examples.labels.numpy(), part))
             both.append(examples.part(at, place[examples.labels[torch.from_numpy(at)]]))
         if not len(both[0].labels):
             raise ValueError(f"classes: task {i} with the classes {part} has no sample")
-        made.append(_held_out("classes " + " ".join(map(str, part)), *both, valid))
+        made.append(_held_out("classes " + " ".join(map(str, part)), both[0], both[1], valid))
     outputs = max(map(len, parts)) if setting == "domain" else total
     title = f"split {name}, {len(parts)} tasks"
     return Stream(title, tuple(made), outputs, setting, group if setting == "task" else None, shape)
@@ -240,7 +240,8 @@ def _pictures(pair: Any, normal: tuple[float, float] = (0.0, 1.0)) -> tuple[Pict
             for part in pair
         )
     except (TypeError, ValueError) as error:
-        raise ValueError(f"source: expected a name, an EventStore or (images, labels), got {type(pair).__name__}") from error
+        kind = type(pair).__name__
+        raise ValueError(f"source: expected a name, an EventStore or (images, labels), got {kind}") from error
     if data.ndim not in (2, 3) or labels.shape != data.shape[:1]:
         raise ValueError(
             f"source: expected images (n, pixels) or (n, H, W) and labels (n,), got {tuple(data.shape)} and "

@@ -1,6 +1,7 @@
 """Pictures: functions that take arrays or Events and return a matplotlib Figure, without pyplot's global state."""
 
 from spiking.plots.compare import fidelity
+from spiking.plots.continual import accuracy_matrix, forgetting, subspaces
 from spiking.plots.curves import bits_curve, confusion, learning_curve
 from spiking.plots.delays import delays
 from spiking.plots.growth import growth
@@ -12,6 +13,7 @@ from spiking.plots.ratios import ratios
 from spiking.plots.spikes import event_image, rates
 
 __all__ = [
-    "bit_planes", "bits_curve", "confusion", "delays", "event_image", "fidelity", "growth", "learning_curve", "movie",
-    "overview", "perplexity_curve", "raster", "rates", "ratios", "spike_counts",
+    "accuracy_matrix", "bit_planes", "bits_curve", "confusion", "delays", "event_image", "fidelity", "forgetting",
+    "growth", "learning_curve", "movie", "overview", "perplexity_curve", "raster", "rates", "ratios", "spike_counts",
+    "subspaces",
 ]  # fmt: skip

@@ -1,0 +1,199 @@
+"""`spiking continual STREAM`: methods against forgetting on a stream of tasks, over seeds, with a report.
+
+Each method and seed has a folder with a checkpoint of its last finished task. Runs share the machine as processes that
+begin anew (spawn), with as many threads each as there are cores for them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from spiking.cli.mistake import Mistake
+from spiking.cli.run_folder import release, run_folder
+from spiking.datasets.errors import DataError
+
+if TYPE_CHECKING:
+    from spiking.plasticity.continual import Result, Stream
+
+STREAMS = {
+    "permuted-mnist": "ten orders of the pixels of MNIST",
+    "rotated-mnist": "MNIST turned by 0, 18, 36, ... degrees",
+    "split-mnist": "pairs of digits",
+    "split-fashion": "pairs of Fashion-MNIST's classes",
+    "split-nmnist": "pairs of N-MNIST's digits, event recordings",
+}
+CONTROL = "ann-"
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run `spiking continual`."""
+    words = _words()
+    if not argv or argv[0] in ("-h", "--help"):
+        words.print_help()
+        return 0 if argv else 2
+    if argv[0] not in STREAMS:
+        raise Mistake(f"no stream {argv[0]!r}; there are {', '.join(STREAMS)}")
+    given = words.parse_args(argv)
+    methods, options = _methods(given.method), _options(given.set)
+    for name, least in (("seeds", 1), ("jobs", 1), ("epochs", 1), ("batch_size", 1), ("tasks", 1), ("every", 1)):
+        value = getattr(given, name)
+        if value is not None and value < least:
+            raise Mistake(f"--{name.replace('_', '-')}: expected at least {least}, got {value}")
+    unused = sorted(set(options) - {method.removeprefix(CONTROL) for method in methods})
+    if unused:
+        raise Mistake(f"--set: {', '.join(unused)} is none of the methods {', '.join(methods)}")
+    try:
+        stream = _stream(given)  # what is wrong with the data is said before there is a folder
+        folder = run_folder(given.out, given.stream, given.resume)
+        return _all(given, methods, options, stream, folder)
+    except DataError:
+        raise
+    except (ValueError, FloatingPointError) as error:
+        raise Mistake(str(error)) from error
+    finally:
+        release()
+
+
+def _all(
+    given: argparse.Namespace, methods: list[str], options: dict[str, dict[str, Any]], stream: Stream, folder: Path
+) -> int:
+    from spiking.plasticity.continual import report
+    from spiking.training.report import combine, write_metrics
+
+    plan = [(method, seed) for seed in range(given.seeds) for method in methods]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    jobs = min(given.jobs or cores, len(plan))
+    work = partial(_one, given, options, folder, max(1, cores // jobs))
+    if jobs == 1:
+        found = [_one(given, options, folder, None, *pair, stream) for pair in plan]
+    else:
+        with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
+            found = list(pool.map(work, *zip(*plan, strict=True)))
+    results: dict[str, dict[int, Result]] = {method: {} for method in methods}
+    for (method, seed), result in zip(plan, found, strict=True):
+        results[method][seed] = result
+    for method, seeds in results.items():
+        reference = results.get(CONTROL + "cumulative" if method.startswith(CONTROL) else "cumulative")
+        for seed, result in seeds.items():
+            if reference is not None and seeds is not reference and not result.at_once:
+                result.joint = reference[seed].R.diagonal().tolist()
+    per_seed = [
+        {f"{method}.{name}": value for method in methods for name, value in results[method][seed].metrics.items()}
+        for seed in range(given.seeds)
+    ]
+    metrics = combine(per_seed)
+    write_metrics(folder / "metrics.json", metrics)
+    report.write_matrix(folder / "R.csv", results)
+    pictures = report.draw(folder, results)
+    said = {k: v for k, v in vars(given).items() if k not in ("root", "out", "resume", "jobs")}
+    about = {**stream.describe(), **said}
+    report.write_page(folder / "report.html", f"{given.stream}: what is kept", metrics, methods, about, pictures)
+    print(report.table(metrics, methods))
+    print(folder)
+    return 0
+
+
+def _one(
+    given: argparse.Namespace, options: dict[str, dict[str, Any]], folder: Path, threads: int | None, method: str,
+    seed: int, stream: Stream | None = None,
+) -> Result:
+    """One method with one seed; in a process of its own it makes the stream anew."""
+    import torch
+
+    from spiking.plasticity.continual import run
+    from spiking.plasticity.continual.models import default
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    name, kind = method.removeprefix(CONTROL), "ann" if method.startswith(CONTROL) else "snn"
+    return run(
+        _stream(given) if stream is None else stream, name,
+        partial(default, kind=kind, widths=given.widths, steps=given.steps),
+        lr=given.lr, epochs=given.epochs, batch_size=given.batch_size, seed=seed, order=given.order,
+        options=options.get(name), folder=folder / f"seed{seed}" / method, on=given.on, every=given.every,
+        device=given.device, report=lambda line: print(f"seed {seed}  {method:<14}{line}", flush=True),
+    )  # fmt: skip
+
+
+def _stream(given: argparse.Namespace) -> Stream:
+    from spiking.plasticity.continual import streams
+
+    kind, _, source = given.stream.partition("-")
+    if given.tasks is not None and kind == "split":
+        raise Mistake(f"--tasks: {given.stream} has as many as --classes makes; give that")
+    shared: dict[str, Any] = {"root": given.root, "valid": given.valid}
+    if kind == "split":
+        binning = {"dt": given.dt} if source == "nmnist" else {}
+        return streams.split(source, classes=given.classes, setting=given.setting, **shared, **binning)
+    if kind == "rotated":
+        return streams.rotated(source, tasks=given.tasks or 10, **shared)
+    return streams.permuted(source, tasks=given.tasks or 10, run=given.run, **shared)
+
+
+def _methods(text: str) -> list[str]:
+    from spiking.plasticity.continual.methods import check_name
+
+    methods = [method.strip() for method in text.split(",") if method.strip()]
+    if not methods or len(set(methods)) < len(methods):
+        raise Mistake(f"--method: expected different methods, separated by commas, got {text!r}")
+    for method in methods:
+        try:
+            check_name(method.removeprefix(CONTROL))
+        except ValueError as error:
+            raise Mistake(f"--{error}; {CONTROL}... is the control without spikes") from error
+    return methods
+
+
+def _options(settings: Sequence[str]) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        method, dot, name = key.partition(".")
+        if not (equals and dot and method and name):
+            raise Mistake(f"--set: expected METHOD.OPTION=VALUE, such as ewc.strength=100, got {setting!r}")
+        found.setdefault(method, {})[name] = yaml.safe_load(value)
+    return found
+
+
+def _words() -> argparse.ArgumentParser:
+    from spiking.plasticity.continual.methods import NAMES
+
+    rows = "\n".join(f"  {name:<16}{text}" for name, text in STREAMS.items())
+    words = argparse.ArgumentParser(
+        prog="spiking continual", allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=f"Learn tasks one after the other and measure what is kept. Streams:\n{rows}",
+        epilog=f"Methods: {', '.join(NAMES)}; {CONTROL}NAME is the same with a network without spikes.",
+    )  # fmt: skip
+    words.add_argument("stream", help="what to learn")
+    words.add_argument("--method", default="hlop,sequential", help="methods, separated by commas (%(default)s)")
+    words.add_argument("--seeds", type=int, default=1, help="how many seeds, 0, 1, ...: mean and interval")
+    words.add_argument("--root", help="where the data set's own files lie")
+    words.add_argument("--out", help="the run folder (default: a new one under runs/)")
+    words.add_argument("--resume", action="store_true", help="go on with the runs in --out, each from its last task")
+    words.add_argument("--jobs", type=int, help="runs at a time (default: as many as there are cores)")
+    words.add_argument("--tasks", type=int, help="tasks of a permuted or rotated stream (10)")
+    words.add_argument("--run", type=int, default=0, help="r of the published permutations, seeds 100 r + i")
+    words.add_argument("--order", type=int, help="seed of the order of tasks")
+    words.add_argument("--classes", type=int, default=2, help="classes of a task of a split stream (%(default)s)")
+    words.add_argument("--setting", default="task", help="of a split stream: task, domain or class (%(default)s)")
+    words.add_argument("--dt", type=float, default=5.0, help="step of event recordings, ms (%(default)s)")
+    words.add_argument("--valid", type=float, default=0.0, help="share of training held out for validation")
+    words.add_argument("--on", default="test", help="what accuracies are of: test, or valid to choose numbers by")
+    words.add_argument("--widths", type=int, nargs="+", help="neurons of hidden layers (800 800, events 256)")
+    words.add_argument("--steps", type=int, default=6, help="steps for which an image is shown (%(default)s)")
+    words.add_argument("--lr", type=float, default=0.1, help="of plain gradient descent (%(default)s)")
+    words.add_argument("--epochs", type=int, default=1, help="through each task (%(default)s)")
+    words.add_argument("--batch-size", type=int, default=64, help="examples of a step (%(default)s)")
+    words.add_argument("--every", type=int, help="measure inside tasks too, every so many steps")
+    words.add_argument("--set", action="append", default=[], metavar="METHOD.OPTION=VALUE", help="of a method")
+    words.add_argument("--device", default="cpu", help="where the models run (%(default)s)")
+    return words
