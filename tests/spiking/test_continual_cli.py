@@ -1,0 +1,125 @@
+"""`spiking continual` from end to end on a tiny MNIST, and what a user's mistakes come to."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from spiking.cli.main import main
+from spiking.plasticity.continual.methods import NAMES
+from tests.datasets.mnist import as_idx
+
+SMALL = ["--batch-size", "10", "--widths", "12", "10", "--steps", "3"]
+
+
+@pytest.fixture(scope="module")
+def mnist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sixty training and thirty test digits, each class a bright row of its own."""
+    root = tmp_path_factory.mktemp("mnist")
+    rng = np.random.default_rng(0)
+    for name, n in (("train", 60), ("t10k", 30)):
+        labels = (np.arange(n) % 10).astype(np.uint8)
+        pictures = rng.integers(0, 60, (n, 28, 28)).astype(np.uint8)
+        pictures[np.arange(n), 2 * labels + 3] = 255
+        (root / f"{name}-images-idx3-ubyte").write_bytes(as_idx(pictures))
+        (root / f"{name}-labels-idx1-ubyte").write_bytes(as_idx(labels))
+    return root
+
+
+def words(mnist: Path, out: Path, *more: str, stream: str = "permuted-mnist") -> list[str]:
+    tasks = [] if stream.startswith("split") else ["--tasks", "3"]
+    return ["continual", stream, "--root", str(mnist), "--out", str(out), *tasks, *SMALL, *more]
+
+
+def test_two_methods_two_seeds(mnist: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    methods = "sequential,cumulative,ann-joint"
+    assert main(words(mnist, tmp_path / "run", "--method", methods, "--seeds", "2", "--jobs", "1")) == 0
+    folder = tmp_path / "run"
+    said = capsys.readouterr().out
+    assert said.count("task 3/3") == 6 and said.splitlines()[-1] == str(folder)
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert all(isinstance(value, float) for value in metrics.values())
+    wanted = {"sequential.ACC", "sequential.ACC_ci95", "seed0.sequential.ACC", "sequential.BWT", "sequential.FWT"}
+    assert wanted | {"sequential.intransigence", "ann-joint.ACC", "seed1.sequential.seconds"} <= metrics.keys()
+    assert not {"cumulative.intransigence", "ann-joint.intransigence"} & metrics.keys()
+    assert np.isclose(metrics["sequential.ACC"], np.mean([metrics[f"seed{k}.sequential.ACC"] for k in (0, 1)]))
+    with (folder / "R.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 3 * 2 * (3 + 1) * 3 and set(rows[0]) == {"method", "seed", "learned", "task", "accuracy"}
+    last = [r for r in rows if (r["method"], r["seed"], r["learned"]) == ("sequential", "1", "3")]
+    assert np.isclose(np.mean([float(r["accuracy"]) for r in last]), metrics["seed1.sequential.ACC"])
+    for name in ("curves.png", "matrix.png"):
+        assert (folder / name).read_bytes().startswith(b"\x89PNG"), name
+    assert not (folder / "rank.png").exists()
+    page = (folder / "report.html").read_text()
+    assert not re.search(r"(src|href)=\"(?!data:)|@import|url\(", page) and page.count("data:image/png;base64,") == 2
+    assert all(f"<td>{method}</td>" in page for method in methods.split(","))
+
+
+def test_seeds_in_processes_are_those_of_one(mnist: Path, tmp_path: Path) -> None:
+    for name, jobs in (("one", "1"), ("two", "2")):
+        more = ["--method", "sequential", "--seeds", "2", "--jobs", jobs]
+        assert main(words(mnist, tmp_path / name, *more, stream="split-mnist")) == 0
+    assert (tmp_path / "one" / "R.csv").read_bytes() == (tmp_path / "two" / "R.csv").read_bytes()
+
+
+def test_a_killed_run_goes_on(mnist: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    more = ["--method", "sequential", "--jobs", "1", "--epochs", "20"]
+    line = [sys.executable, "-c", "from spiking.cli.main import main; raise SystemExit(main())"]
+    killed = subprocess.Popen([*line, *words(mnist, tmp_path / "killed", *more)], stdout=subprocess.DEVNULL)
+    checkpoint = tmp_path / "killed" / "seed0" / "sequential" / "last.pt"
+    until = time.monotonic() + 90
+    while not checkpoint.exists() and killed.poll() is None and time.monotonic() < until:
+        time.sleep(0.01)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    assert checkpoint.exists()
+    assert main([*words(mnist, tmp_path / "killed", *more), "--resume"]) == 0
+    assert "task 1/3" not in capsys.readouterr().out
+    assert main(words(mnist, tmp_path / "whole", *more)) == 0
+    assert (tmp_path / "killed" / "R.csv").read_bytes() == (tmp_path / "whole" / "R.csv").read_bytes()
+    capsys.readouterr()
+    assert main([*words(mnist, tmp_path / "killed", *more[:-1], "9"), "--resume"]) == 1
+    assert "another configuration: epochs 20, asked for 9" in capsys.readouterr().err
+    assert main(words(mnist, tmp_path / "killed", *more)) == 2
+    assert "isn't empty" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--method", "hlopp"], f"--method: expected one of {', '.join(NAMES)}, got 'hlopp'"),
+        (["--method", "sequential,sequential"], "--method: expected different methods"),
+        (["--seeds", "0"], "--seeds: expected at least 1, got 0"),
+        (["--set", "ewc=3"], "--set: expected METHOD.OPTION=VALUE"),
+        (["--set", "ewc.strength=3", "--method", "sequential"], "--set: ewc is none of the methods sequential"),
+        (["--method", "sequential", "--on", "valid"], "on: the stream has no validation examples"),
+        (["--method", "sequential", "--on", "train"], "on: expected test or valid"),
+    ],
+)
+def test_mistakes(
+    mnist: Path, tmp_path: Path, more: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words(mnist, tmp_path / "run", "--jobs", "1", *more)) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_mistakes_in_the_stream(mnist: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for argv, status, said in (
+        (["continual", "permuted-cifar"], 2, "no stream 'permuted-cifar'; there are permuted-mnist, rotated-mnist, split"),
+        (words(mnist, tmp_path, "--classes", "1", stream="split-mnist"), 2, "classes: task 0 has one class, [0]"),
+        (words(mnist, tmp_path, "--classes", "3", stream="split-mnist"), 2, "classes: task 3 has one class, [9]"),
+        (words(mnist, tmp_path, "--tasks", "3", stream="split-mnist"), 2, "--tasks: split-mnist has as many as --classes"),
+        (words(tmp_path, tmp_path), 1, "no train-images-idx3-ubyte"),
+    ):  # fmt: skip
+        assert main(argv) == status
+        assert said in capsys.readouterr().err
