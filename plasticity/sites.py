@@ -99,12 +99,27 @@ def find(model: nn.Module, names: Iterable[str], argument: str, time_first: bool
     Raises:
         ValueError: if there is no such layer, naming those there are.
     """
-    there = {name: site for name, module in model.named_modules() if (site := _site(name, module, time_first))}
+    there = _all(model, time_first)
     missing = [name for name in names if name not in there]
     if missing:
         listed = ", ".join(f"{name!r} ({site.inputs} inputs)" for name, site in there.items()) or "none"
         raise ValueError(f"{argument}: no layer {', '.join(map(repr, missing))}; layers with weights: {listed}")
     return {name: there[name] for name in names}
+
+
+def every(model: nn.Module, time_first: bool = True) -> dict[str, Site]:
+    """All sites of a model in its own order, each weight once; arguments as in `find`."""
+    seen: set[int] = set()
+    found = {}
+    for name, site in _all(model, time_first).items():
+        if id(site.holder) not in seen:
+            seen.add(id(site.holder))
+            found[name] = site
+    return found
+
+
+def _all(model: nn.Module, time_first: bool) -> dict[str, Site]:
+    return {name: site for name, module in model.named_modules() if (site := _site(name, module, time_first))}
 
 
 def _site(name: str, module: nn.Module, time_first: bool) -> Site | None:

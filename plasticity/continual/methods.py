@@ -1,43 +1,57 @@
 """The methods that `run` and the command know by name, with the numbers they start from.
 
-    sequential  nothing is done against forgetting: the lower bound
-    joint       one model learns all tasks at once: the upper bound; every row of its R is the same
-    cumulative  for each task a new model learns all tasks so far: what intransigence compares with
-    hlop        Hebbian orthogonal projection, Xiao et al. 2024; also gpm, owm, ewc, si, replay
+    sequential      nothing is done against forgetting: the lower bound
+    joint           one model learns all tasks at once: the upper bound; every row of its R is the same
+    cumulative      for each task a new model learns all tasks so far: what intransigence compares with
+    hlop            Hebbian orthogonal projection, the preset "improved"; hlop-published is the other
+    gpm, owm        other projections, of all layers with weights
+    ewc, si         springs
+    replay          a memory of samples
 
-HLOP's published rows are those of 784-800-800-10 and ten tasks; other widths get the same shares of theirs.
+HLOP's published rows are those of 784-800-800-10 and ten tasks; layers of other widths get the same shares of theirs.
+Heads whose outputs belong to one task each are not projected.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from importlib import import_module
+from dataclasses import dataclass, field
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
+from spiking.plasticity import EWC, GPM, HLOP, OWM, SI, Method, Replay, logits
 from spiking.plasticity.continual.streams import Stream
-from spiking.plasticity.method import Method
+from spiking.plasticity.projection.base import Projection
+from spiking.plasticity.projection.hlop import published_rows
+from spiking.plasticity.sites import every
 
-CLASSES = {"hlop": "HLOP", "gpm": "GPM", "owm": "OWM", "ewc": "EWC", "si": "SI", "replay": "Replay"}
 BOUNDS = ("sequential", "joint", "cumulative")
-NAMES = (*BOUNDS, *CLASSES)
-FIRST, LATER = (80, 200, 100), (70, 70, 50, 50, 50, 30, 30, 30, 10)
-PUBLISHED = (784, 800, 800)
+NAMES = (*BOUNDS, "hlop", "hlop-published", "gpm", "owm", "ewc", "si", "replay")
+PUBLISHED = (784, 800, 800)  # inputs of the layers that the published rows are of
+STRENGTH = 100.0  # of EWC; the best depends on the stream and is found with valid=
 
 
 @dataclass
 class Plan:
-    """A method, and what its `next_task` is given before task k."""
+    """A method and what belongs to it in a run.
 
-    method: Method
-    options: Callable[[int], dict[str, Any]]
+    Attributes:
+        method: to be called.
+        options: what its `next_task` is given before task k.
+        task: the one that is being learned.
+    """
+
+    method: Method = field(default_factory=Method)
+    options: Callable[[int], dict[str, Any]] = lambda task: {}
+    task: int = 0
 
 
 def build(
     method: str | Method | Callable[[nn.Module, Stream], Method], model: nn.Module, stream: Stream,
-    options: Mapping[str, Any] | None = None,
+    options: Mapping[str, Any] | None = None, seed: int = 0,
 ) -> Plan:
     """A method for a model and a stream.
 
@@ -46,6 +60,7 @@ def build(
         model: with the layers that the method looks after.
         stream: to be learned.
         options: of the class that a name stands for.
+        seed: of what it draws.
 
     Raises:
         ValueError: if there is no such method, or it doesn't take the options.
@@ -57,21 +72,46 @@ def build(
         made = method if isinstance(method, Method) else method(model, stream)
         if not isinstance(made, Method):
             raise ValueError(f"method: expected it to make a Method, got {type(made).__name__}")
-        return Plan(made, lambda task: {})
+        return Plan(made)
     check_name(method)
     if method in BOUNDS:
         if given:
             raise ValueError(f"options: {method} has none, got {', '.join(sorted(given))}")
-        return Plan(Method(), lambda task: {})
-    kind = getattr(import_module("spiking.plasticity"), CLASSES[method])
+        return Plan()
+    plan = Plan()
     try:
-        if method == "hlop" and "rows" not in given:
-            layers = projected(model, stream)
-            made = kind(model, rows=rows(layers, 0), **given)
-            return Plan(made, lambda task: {"rows": rows(layers, task)})
-        return Plan(kind(model, **given), lambda task: {})
+        plan.method = _named(method, model, stream, given, seed, plan)
     except TypeError as error:
         raise ValueError(f"options: {method} does not take {given}: {error}") from error
+    if isinstance(plan.method, HLOP) and "rows" not in given:
+        sizes = projected(model, stream)
+        plan.options = lambda task: {"rows": rows(sizes, task)}
+    return plan
+
+
+def _named(
+    method: str, model: nn.Module, stream: Stream, given: dict[str, Any], seed: int, plan: Plan
+) -> Method:
+    sizes = projected(model, stream)
+    if method.startswith("hlop"):
+        preset = "published" if method == "hlop-published" else "improved"
+        return HLOP(model, **{"rows": rows(sizes, 0), "preset": preset, "seed": seed, **given})
+    if method == "gpm":
+        return GPM(model, **{"layers": list(sizes), "seed": seed, **given})
+    if method == "owm":
+        return OWM(model, **{"layers": list(sizes), **given})
+    if method == "ewc":
+        forward = logits(model)
+
+        def scores(inputs: Any) -> Tensor:
+            """Outputs of the task that is over; the Fisher information is that of what was trained."""
+            out = forward(inputs)[:, : stream.outputs]
+            if stream.group is None:
+                return out
+            return out.masked_fill((stream.group != plan.task).to(out.device), -math.inf)
+
+        return EWC(model, **{"strength": STRENGTH, "forward": scores, "seed": seed, **given})
+    return SI(model, **given) if method == "si" else Replay(**{"seed": seed, **given})
 
 
 def check_name(method: str) -> None:
@@ -85,19 +125,29 @@ def check_name(method: str) -> None:
 
 
 def projected(model: nn.Module, stream: Stream) -> dict[str, int]:
-    """Inputs of each layer with synapses, by name; without the head where tasks have outputs of their own."""
-    sizes = {
-        name: int(layer.in_features) for name, layer in model.named_modules()
-        if isinstance(getattr(layer, "weight", None), nn.Parameter) and hasattr(layer, "in_features")
-    }  # fmt: skip
+    """Inputs of each layer with weights, by name; without the head where tasks have outputs of their own."""
+    sizes = {name: site.inputs for name, site in every(model).items()}
     return dict(list(sizes.items())[:-1]) if stream.setting == "task" and len(sizes) > 1 else sizes
 
 
 def rows(sizes: Mapping[str, int], task: int) -> dict[str, int]:
-    """Rows that HLOP gets for a task, by layer: the published ones, as shares of the layers' inputs."""
+    """New rows of HLOP for a task, by layer: the published ones, as shares of the layers' inputs."""
+    first, hidden, head = published_rows(("0", "1", "2"), min(task, 9)).values()
     found = {}
     for k, (name, n) in enumerate(sizes.items()):
-        place = 0 if k == 0 else 2 if k == len(sizes) - 1 else 1
-        count = FIRST[place] if task == 0 else LATER[min(task, len(LATER)) - 1]
-        found[name] = max(1, round(count * n / PUBLISHED[place]))
+        count, whole = (first, PUBLISHED[0]) if k == 0 else (hidden, PUBLISHED[1])
+        if k and k == len(sizes) - 1:
+            count, whole = head, PUBLISHED[2]
+        found[name] = max(1, round(count * n / whole))
     return found
+
+
+@torch.no_grad()
+def rank(method: Method) -> dict[str, list[float]]:
+    """By layer, rows that a method with subspaces uses in this task, inputs of the layer, share of energy captured."""
+    if isinstance(method, HLOP):
+        told = method.report()
+        return {name: [said["rows"], said["inputs"], said.get("energy", math.nan)] for name, said in told.items()}
+    if isinstance(method, Projection) and not isinstance(method, OWM):
+        return {name: [float(H.shape[0]), float(H.shape[1]), math.nan] for name, H in method.basis.items()}
+    return {}

@@ -13,10 +13,11 @@ import numpy as np
 import torch
 
 from spiking.datasets import DataError
+from spiking.events import Events
 from spiking.plasticity.continual import metrics
 
 Array = np.ndarray[Any, Any]
-CHECKPOINT = "last.pt"
+CHECKPOINT, EVENTS = "last.pt", "events of"
 
 
 @dataclass
@@ -70,11 +71,31 @@ class Result:
         return {**found, "seconds": self.seconds, "stored": float(max(self.stored, default=0))}
 
 
+def _plain(value: Any) -> Any:
+    """A state with Events as dictionaries: a checkpoint holds tensors and plain values only."""
+    if isinstance(value, Events):
+        parts = {name: getattr(value, name) for name in Events.__slots__}
+        return {EVENTS: {**parts, "shape": list(value.shape), "sensor": value.sensor and list(value.sensor)}}
+    if isinstance(value, Mapping):
+        return {name: _plain(part) for name, part in value.items()}
+    return [_plain(part) for part in value] if isinstance(value, (list, tuple)) else value
+
+
+def _whole(value: Any) -> Any:
+    """The inverse of `_plain`."""
+    if isinstance(value, dict) and EVENTS in value:
+        parts: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in value[EVENTS].items()}
+        return Events(**parts)
+    if isinstance(value, dict):
+        return {name: _whole(part) for name, part in value.items()}
+    return [_whole(part) for part in value] if isinstance(value, list) else value
+
+
 def save(folder: Path, state: Mapping[str, Any]) -> None:
     """Write a checkpoint that is, at any moment, whole."""
     folder.mkdir(parents=True, exist_ok=True)
     temporary = folder / f"{CHECKPOINT}.tmp"
-    torch.save(dict(state), temporary)
+    torch.save(_plain(state), temporary)
     os.replace(temporary, folder / CHECKPOINT)
 
 
@@ -92,7 +113,7 @@ def load(folder: Path, configuration: Mapping[str, Any] | None = None) -> dict[s
     if not path.is_file():
         return None
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        state: dict[str, Any] = _whole(torch.load(path, map_location="cpu", weights_only=True))
     except (OSError, EOFError, KeyError, RuntimeError, pickle.UnpicklingError) as error:
         raise DataError(f"{path}: can't be read as a checkpoint; delete it to begin again") from error
     there = state["configuration"]

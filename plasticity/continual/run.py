@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from spiking.plasticity.continual.examples import Batches, Examples, Mixed
-from spiking.plasticity.continual.methods import Plan, build
+from spiking.plasticity.continual.methods import Plan, build, rank
 from spiking.plasticity.continual.models import default
 from spiking.plasticity.continual.result import Result, load, save
 from spiking.plasticity.continual.streams import Stream
@@ -74,8 +74,8 @@ def run(
 
     Arguments:
         stream: the tasks.
-        method: "sequential", "joint", "cumulative", "hlop", "gpm", "owm", "ewc", "si", "replay"; a `Method` of
-            one's own (made for `model`), or what makes one from model and stream.
+        method: a name of `methods.NAMES`: "sequential", "joint", "cumulative", "hlop", "hlop-published", "gpm", "owm",
+            "ewc", "si", "replay"; a `Method` of one's own, made for `model`; or what makes one from model and stream.
         model: one's own, trained in place; what makes one from the stream; "snn" or `None`, the default spiking
             network; "ann", the control of equal widths without spikes. It returns logits (B, outputs), or readouts
             (T, B, outputs) alone or before its states.
@@ -110,7 +110,7 @@ def run(
         torch.manual_seed(seed)
         net = _model(model, stream).to(device)
         _check_head(net, stream, device)
-        plan = build(method, net, stream, options)
+        plan = build(method, net, stream, options, seed)
         configuration = {
             **stream.describe(), "method": method if isinstance(method, str) else type(plan.method).__name__,
             "options": dict(options or {}), "order": order, "model": _model_says(net), "optimizer": _says(make, net),
@@ -147,13 +147,15 @@ class _Run:
         for k in range(len(result.rows), len(tasks)):
             torch.manual_seed(self.way.seed * 1000 + k)
             start, spent = time.perf_counter(), result.seconds
+            self.plan.task = k
             result.stored.append(int(self.plan.method.stored()))
             if self.bound == "joint" and k:
                 result.rows.append(result.rows[0])
             else:
                 self._learn(k, self._examples(k))
                 result.rows.append(self._measure())
-            self._ranks()
+            for name, row in rank(self.plan.method).items():
+                result.rank.setdefault(name, []).append(row)
             if k + 1 < len(tasks) and not self.bound:
                 since = time.perf_counter()
                 train = Batches(tasks[k].train, self.way.batch_size, (self.way.seed, k, self.way.epochs))
@@ -165,12 +167,12 @@ class _Run:
                     "method": self.plan.method.state_dict(),
                 })  # fmt: skip
             if self.report is not None:
-                row = np.array(result.rows[-1])
+                now = np.array(result.rows[-1])
                 trained = result.seconds - spent
                 measured = time.perf_counter() - start - trained
                 self.report(
-                    f"task {k + 1}/{len(tasks)}  {100 * row[k]:5.1f} %  mean of learned "
-                    f"{100 * row[: k + 1].mean():5.1f} %  {trained:.0f} s + {measured:.0f} s measuring"
+                    f"task {k + 1}/{len(tasks)}  {100 * now[k]:5.1f} %  mean of learned "
+                    f"{100 * now[: k + 1].mean():5.1f} %  {trained:.0f} s + {measured:.0f} s measuring"
                 )
         return result
 
@@ -231,11 +233,6 @@ class _Run:
                 right += int((guess == labels).sum())
             found.append(right / len(examples.labels))
         return found
-
-    def _ranks(self) -> None:
-        """What a method with subspaces says of them."""
-        for name, row in getattr(self.plan.method, "rank", dict)().items():
-            self.result.rank.setdefault(name, []).append([float(value) for value in row])
 
 
 def _check(stream: Stream, epochs: int, batch_size: int, on: str, every: int | None) -> None:

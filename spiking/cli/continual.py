@@ -171,7 +171,7 @@ def _words() -> argparse.ArgumentParser:
     words = argparse.ArgumentParser(
         prog="spiking continual", allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
         description=f"Learn tasks one after the other and measure what is kept. Streams:\n{rows}",
-        epilog=f"Methods: {', '.join(NAMES)}; {CONTROL}NAME is the same with a network without spikes.",
+        epilog=f"Methods: {', '.join(NAMES)};\n{CONTROL}NAME is the same with a network without spikes.",
     )  # fmt: skip
     words.add_argument("stream", help="what to learn")
     words.add_argument("--method", default="hlop,sequential", help="methods, separated by commas (%(default)s)")

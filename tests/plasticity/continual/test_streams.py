@@ -88,7 +88,8 @@ def test_split_gives_every_example_once(classes: int, setting: str) -> None:
         allowed = stream.allowed(task.train.labels)
         assert (allowed is None) == (setting != "task")
         if allowed is not None:
-            assert allowed.all(0).nonzero()[:, 0].tolist() == own.tolist() and allowed.sum() == allowed.shape[0] * classes
+            assert allowed.all(0).nonzero()[:, 0].tolist() == own.tolist()
+            assert allowed.sum() == allowed.shape[0] * classes
 
 
 def test_rotation_turns_pictures_and_events_alike() -> None:
@@ -100,7 +101,8 @@ def test_rotation_turns_pictures_and_events_alike() -> None:
     at = picture[0].flatten().nonzero()[:, 0]
     assert sorted(channel[at].tolist()) == turned.flatten().round().nonzero()[:, 0].tolist()
     assert torch.equal(channel[64:], channel[:64] + 64)
-    assert torch.equal(turned_channels((5, 7, 1), 0.0), torch.arange(35)) and (turned_channels((5, 7, 1), 45.0) < 0).any()
+    assert torch.equal(turned_channels((5, 7, 1), 0.0), torch.arange(35))
+    assert (turned_channels((5, 7, 1), 45.0) < 0).any()
     stream = streams.rotated(squares(), tasks=4)
     assert [task.name for task in stream.tasks] == ["0 degrees", "45 degrees", "90 degrees", "135 degrees"]
 
@@ -131,8 +133,8 @@ def test_event_recordings() -> None:
         (lambda: streams.split(squares(), 1), r"classes: task 0 has one class, \[0\]"),
         (lambda: streams.split(squares(), 3), r"classes: task 1 has one class, \[3\], of 4"),
         (lambda: streams.split(squares(), [[0, 1], [1, 2]]), "classes: expected different classes of 0 to 3"),
-        (lambda: streams.split(squares(), setting="tasks"), "setting: expected one of task, domain, class, got 'tasks'"),
-        (lambda: streams.split((squares()[0], squares()[1] * 2), [[0, 2], [3, 5]]), "task 1 with the classes .* no sample"),
+        (lambda: streams.split(squares(), setting="tasks"), "setting: expected one of task, domain, class, got"),
+        (lambda: streams.split((squares()[0], squares()[1] * 2), [[0, 2], [3, 5]]), "task 1 .* has no sample"),
         (lambda: streams.permuted((squares()[0], squares()[1] * 0)), "task 0 .permutation 0. has one class, 0"),
         (lambda: streams.permuted(squares(), tasks=0), "tasks: expected a whole number of at least 1, got 0"),
         (lambda: streams.permuted(squares(), valid=1.0), "valid: expected a share"),
