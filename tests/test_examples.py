@@ -8,10 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 
 from spiking.datasets.nmnist_camera import NMNIST
-from tests.datasets.mnist import TRAIN, idx_files, images, nmnist_files
+from tests.datasets.mnist import TRAIN, as_idx, idx_files, images, nmnist_files
 
 FOLDER = Path(__file__).parents[1] / "examples"
 
@@ -66,6 +67,23 @@ def fidelity(example: ModuleType, words: list[str], printed: Callable[[], str]) 
     assert "| place |" in (folder / "fidelity.md").read_text()
 
 
+def forgetting_curves(example: ModuleType, words: list[str], printed: Callable[[], str]) -> None:
+    """Sixty bright rows: three settings, all methods, one small network."""
+    folder = Path(words[2])
+    root, labels = folder / "fashion", np.arange(60, dtype=np.uint8) % 10
+    root.mkdir()
+    pictures = np.zeros((60, 28, 28), np.uint8)
+    pictures[np.arange(60), 2 * labels + 3] = 255
+    for name in ("train", "t10k"):
+        (root / f"{name}-images-idx3-ubyte").write_bytes(as_idx(pictures))
+        (root / f"{name}-labels-idx1-ubyte").write_bytes(as_idx(labels))
+    words += ["--root", str(root), "--images", "60"]
+    example.WIDTHS = (12, 10)
+    found = example.main()
+    assert len(found) == 3 * len(example.METHODS) == printed().count("accuracy")
+    assert all((folder / f"forgetting_{setting}.png").stat().st_size > 20_000 for setting, _ in found)
+
+
 def nir_exchange(example: ModuleType, words: list[str], printed: Callable[[], str]) -> None:
     """Out to a file and back, and into Norse, without a spike that differs."""
     pytest.importorskip("nir")
@@ -111,9 +129,9 @@ def train_digits(example: ModuleType, words: list[str], printed: Callable[[], st
 
 
 CHECKS = (
-    camera, cochlea, convert_llm, delays, fidelity, nir_exchange, own_neuron, own_recordings, sparse_synapses,
-    spike_code, train_digits,
-)
+    camera, cochlea, convert_llm, delays, fidelity, forgetting_curves, nir_exchange, own_neuron, own_recordings,
+    sparse_synapses, spike_code, train_digits,
+)  # fmt: skip
 SMALL = {check.__name__: check for check in CHECKS}
 
 
