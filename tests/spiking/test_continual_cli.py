@@ -40,28 +40,27 @@ def words(mnist: Path, out: Path, *more: str, stream: str = "permuted-mnist") ->
     return ["continual", stream, "--root", str(mnist), "--out", str(out), *tasks, *SMALL, *more]
 
 
-def test_two_methods_two_seeds(mnist: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    methods = "sequential,cumulative,ann-joint"
+def test_methods_and_seeds(mnist: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    methods = "hlop,sequential,cumulative,ann-joint"
     assert main(words(mnist, tmp_path / "run", "--method", methods, "--seeds", "2", "--jobs", "1")) == 0
     folder = tmp_path / "run"
     said = capsys.readouterr().out
-    assert said.count("task 3/3") == 6 and said.splitlines()[-1] == str(folder)
+    assert said.count("task 3/3") == 8 and said.splitlines()[-1] == str(folder)
     metrics = json.loads((folder / "metrics.json").read_text())
     assert all(isinstance(value, float) for value in metrics.values())
     wanted = {"sequential.ACC", "sequential.ACC_ci95", "seed0.sequential.ACC", "sequential.BWT", "sequential.FWT"}
-    assert wanted | {"sequential.intransigence", "ann-joint.ACC", "seed1.sequential.seconds"} <= metrics.keys()
+    assert wanted | {"sequential.intransigence", "ann-joint.ACC", "seed1.sequential.seconds", "hlop.stored"} <= metrics.keys()
     assert not {"cumulative.intransigence", "ann-joint.intransigence"} & metrics.keys()
     assert np.isclose(metrics["sequential.ACC"], np.mean([metrics[f"seed{k}.sequential.ACC"] for k in (0, 1)]))
     with (folder / "R.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 3 * 2 * (3 + 1) * 3 and set(rows[0]) == {"method", "seed", "learned", "task", "accuracy"}
+    assert len(rows) == 4 * 2 * (3 + 1) * 3 and set(rows[0]) == {"method", "seed", "learned", "task", "accuracy"}
     last = [r for r in rows if (r["method"], r["seed"], r["learned"]) == ("sequential", "1", "3")]
     assert np.isclose(np.mean([float(r["accuracy"]) for r in last]), metrics["seed1.sequential.ACC"])
-    for name in ("curves.png", "matrix.png"):
+    for name in ("curves.png", "matrix.png", "rank.png"):
         assert (folder / name).read_bytes().startswith(b"\x89PNG"), name
-    assert not (folder / "rank.png").exists()
     page = (folder / "report.html").read_text()
-    assert not re.search(r"(src|href)=\"(?!data:)|@import|url\(", page) and page.count("data:image/png;base64,") == 2
+    assert not re.search(r"(src|href)=\"(?!data:)|@import|url\(", page) and page.count("data:image/png;base64,") == 3
     assert all(f"<td>{method}</td>" in page for method in methods.split(","))
 
 
