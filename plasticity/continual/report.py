@@ -107,9 +107,9 @@ def write_page(
 def table(metrics: Mapping[str, float], methods: Sequence[str]) -> str:
     """The lines that the command ends with."""
     names = [n for n in ("ACC", "BWT", "forgetting", "learning") if any(f"{m}.{n}" in metrics for m in methods)]
-    lines = ["  ".join(["method".ljust(16), *(name.rjust(14) for name in [*names, "stored", "seconds"])])]
+    lines = ["  ".join(["method".ljust(16), *(name.rjust(16) for name in [*names, "stored", "seconds"])])]
     for method in methods:
-        cells = [shown(metrics, f"{method}.{name}", name).rjust(14) for name in [*names, "stored", "seconds"]]
+        cells = [shown(metrics, f"{method}.{name}", name).rjust(16) for name in [*names, "stored", "seconds"]]
         lines.append("  ".join([method.ljust(16), *cells]))
     return "\n".join(lines)
 

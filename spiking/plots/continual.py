@@ -55,7 +55,10 @@ def forgetting(runs: Mapping[str, Any], before: Mapping[str, Any] | None = None)
         axes.set(ylim=(100 * least - 3, 102), ylabel="accuracy (%)" if axes.get_subplotspec().is_first_col() else "")
     if T > 1:
         bar = ScalarMappable(Normalize(1, T), PALETTE)
-        chart.colorbar(bar, ax=panels, label="task; mean of those learned in black", shrink=0.8, aspect=30)
+        chart.colorbar(
+            bar, ax=panels, label="task; mean of those learned in black", shrink=0.8, aspect=30,
+            ticks=MaxNLocator(integer=True),
+        )
     return chart
 
 

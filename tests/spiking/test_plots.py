@@ -113,3 +113,30 @@ def test_overview_counts(tmp_path: Path) -> None:
 def test_rates_count_the_silent() -> None:
     chart = plots.rates([torch.tensor([0.0, 0.0, 10.0]), torch.tensor([5.0])])
     assert "2 of 3 silent" in chart.axes[0].get_title() and "mean 5.0 Hz" in chart.axes[1].get_title()
+
+
+def test_forgetting_draws_each_task_from_when_it_is_learned() -> None:
+    R = np.array([[[0.9, 0.1], [0.6, 0.8]], [[0.7, 0.1], [0.4, 0.8]]])
+    chart = plots.forgetting({"a": R, "b": R + 0.1}, {"a": np.full((2, 2), 0.1)})
+    lines = {tuple(line.get_xdata()): line.get_ydata() for line in chart.axes[0].lines}
+    np.testing.assert_allclose(lines[1, 2], [80, 65])  # the last of them: the mean of the tasks learned so far
+    np.testing.assert_allclose(lines[2,], [80])
+    np.testing.assert_allclose(chart.axes[0].lines[1].get_ydata(), [80, 50])
+    assert chart.axes[1].get_title() == "b: 75.0 % at the end"
+    with pytest.raises(ValueError, match=r"runs: expected \(seeds, T, T\) for a, got \(2, 2\)"):
+        plots.forgetting({"a": R[0]})
+
+
+def test_accuracy_matrix_says_every_number() -> None:
+    chart = plots.accuracy_matrix({"a": np.array([[[0.9, 0.1], [0.6, 0.8]]])})
+    assert [text.get_text() for text in chart.axes[0].texts] == ["90", "10", "60", "80"]
+    assert chart.axes[0].images[0].get_array().tolist() == [[90, 10], [60, 80]]
+
+
+def test_subspaces_says_what_was_not_measured() -> None:
+    table = np.array([[[4.0, 16.0, 0.5], [8.0, 16.0, np.nan]]])
+    chart = plots.subspaces({"hlop": {"layers.0": table}, "gpm": {"layers.0": table * [1, 1, np.nan]}})
+    rows, _, energy, none = chart.axes
+    np.testing.assert_allclose(rows.lines[0].get_ydata(), [25, 50])
+    assert rows.lines[0].get_label() == "layers.0: 8 of 16" and energy.lines[0].get_ydata()[0] == 50
+    assert none.texts[0].get_text() == "not measured"
