@@ -32,8 +32,8 @@ SAYS = {
 STYLE = (
     "body{font:15px/1.5 sans-serif;max-width:1100px;margin:2em auto;padding:0 1em;color:#101010}img{max-width:100%}"
     "table{border-collapse:collapse;margin:1em 0;display:block;overflow-x:auto}"
-    "th,td{padding:.3em .7em;text-align:right;border-bottom:1px solid #ddd;white-space:nowrap}"
-    "th:first-child,td:first-child{text-align:left}"
+    "th,td{padding:.3em .5em;text-align:right;border-bottom:1px solid #ddd;white-space:nowrap;font-size:13px}"
+    "th:first-child,td:first-child,.said td{text-align:left;white-space:normal}"
 )
 
 
@@ -97,7 +97,7 @@ def write_page(
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
         f"<style>{STYLE}</style></head><body><h1>{html.escape(title)}</h1><table><tr><th>method</th>{head}</tr>{body}"
         f"</table><p>Means over seeds, with half of Student's 95 % interval where there are several.</p>{seen}"
-        f"<ul>{key}</ul><h2>What was run</h2><table>{told}</table></body></html>\n"
+        f"<ul>{key}</ul><h2>What was run</h2><table class='said'>{told}</table></body></html>\n"
     )
     temporary = path.with_suffix(".tmp")
     temporary.write_text(page, encoding="utf-8")

@@ -10,6 +10,7 @@ import argparse
 import os
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -76,8 +77,14 @@ def _all(
     if jobs == 1:
         found = [_one(given, options, folder, None, *pair, stream) for pair in plan]
     else:
-        with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
-            found = list(pool.map(work, *zip(*plan, strict=True)))
+        try:
+            with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
+                found = list(pool.map(work, *zip(*plan, strict=True)))
+        except BrokenProcessPool as error:
+            raise DataError(
+                f"a run was killed, maybe for want of memory; the same command with --out {folder} --resume goes on, "
+                "--jobs 1 needs the least"
+            ) from error
     results: dict[str, dict[int, Result]] = {method: {} for method in methods}
     for (method, seed), result in zip(plan, found, strict=True):
         results[method][seed] = result
@@ -95,7 +102,7 @@ def _all(
     report.write_matrix(folder / "R.csv", results)
     pictures = report.draw(folder, results)
     said = {k: v for k, v in vars(given).items() if k not in ("root", "out", "resume", "jobs")}
-    about = {**stream.describe(), **said}
+    about = {name: value for name, value in {**said, **stream.describe()}.items() if value not in (None, [])}
     report.write_page(folder / "report.html", f"{given.stream}: what is kept", metrics, methods, about, pictures)
     print(report.table(metrics, methods))
     print(folder)

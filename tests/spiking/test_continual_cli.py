@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from spiking.cli.main import main
 from spiking.plasticity.continual.methods import NAMES
@@ -65,6 +67,24 @@ def test_methods_and_seeds(mnist: Path, tmp_path: Path, capsys: pytest.CaptureFi
     page = (folder / "report.html").read_text()
     assert not re.search(r"(src|href)=\"(?!data:)|@import|url\(", page) and page.count("data:image/png;base64,") == 3
     assert all(f"<td>{method}</td>" in page for method in methods.split(","))
+    if browser := shutil.which("chromium"):
+        bare = without_pictures(page, tmp_path)
+        assert ink(browser, folder / "report.html", tmp_path) > 2 * ink(browser, bare, tmp_path)
+
+
+def without_pictures(page: str, folder: Path) -> Path:
+    path = folder / "bare.html"
+    path.write_text(re.sub("<img[^>]*>", "", page))
+    return path
+
+
+def ink(browser: str, page: Path, folder: Path) -> float:
+    """Share of a page that isn't white, in a browser without a network."""
+    shot = folder / "page.png"
+    how = ["--headless", "--no-sandbox", "--disable-gpu", "--host-resolver-rules=MAP * ~NOTFOUND"]
+    where = [f"--user-data-dir={folder / 'profile'}", "--window-size=1200,1600", f"--screenshot={shot}"]
+    subprocess.run([browser, *how, *where, page.as_uri()], check=True, capture_output=True, timeout=60)
+    return float((np.asarray(Image.open(shot).convert("L")) < 250).mean())
 
 
 def test_seeds_in_processes_are_those_of_one(mnist: Path, tmp_path: Path) -> None:
