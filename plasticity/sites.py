@@ -124,7 +124,8 @@ def _all(model: nn.Module, time_first: bool) -> dict[str, Site]:
 
 def _site(name: str, module: nn.Module, time_first: bool) -> Site | None:
     if isinstance(module, Layer):
-        return None if module.weight is None else Site(name, module, module, True)
+        sparse = module.connectome is not None  # the gradient of sparse synapses is no matrix
+        return None if module.weight is None or sparse else Site(name, module, module, True)
     if isinstance(module, SpikingConv2d):
         return Site(name, module, module.conv, True)
     if isinstance(module, nn.Linear):

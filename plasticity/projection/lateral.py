@@ -73,9 +73,15 @@ class Shadow:
         return out + convolve(quantise(y, self.lateral), self.A.t().reshape(-1, k, *[1] * len(module.kernel_size)))
 
     def project(self, G: Tensor) -> Tensor:
-        """The gradient of projected activity from G, (in, out) or (out, in), both of the last backward pass."""
-        if self.A is None or self.A.grad is None or self.H is None:
+        """The gradient of projected activity from G, (in, out) or (out, in), both of the last backward pass.
+
+        Raises:
+            RuntimeError: if G came about without the extra current, as through a fused path past the module.
+        """
+        if self.A is None or self.H is None or not len(self.H):
             return G
+        if self.A.grad is None:
+            raise RuntimeError(f"{self.site.name}: its activity went past the lateral neurons; use form='gradient'")
         seen, self.A.grad = self.A.grad, None
         if self.site.ours:
             return torch.addmm(G, self.H.t(), seen, alpha=-1)

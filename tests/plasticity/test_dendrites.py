@@ -1,0 +1,70 @@
+"""Active dendrites: gates, winners, prototypes, and tasks that contradict each other kept apart."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from spiking.plasticity.dendrites import ActiveDendrites, DendriticMLP, k_winners
+
+
+def test_k_winners_pass_values_and_gradients():
+    y = torch.tensor([[3.0, -1.0, 2.0, 0.5], [-4.0, -1.0, -2.0, -3.0]], requires_grad=True)
+    z = k_winners(y, 2)
+    assert z.tolist() == [[3.0, 0.0, 2.0, 0.0], [0.0, -1.0, -2.0, 0.0]]
+    z.sum().backward()
+    assert y.grad.tolist() == [[1.0, 0.0, 1.0, 0.0], [0.0, 1.0, 1.0, 0.0]]
+
+
+def test_a_layer_is_its_equation():
+    torch.manual_seed(0)
+    layer = ActiveDendrites(6, 5, 3, 4, density=0.5)
+    assert layer.mask.sum(1).tolist() == [3.0] * 5
+    x, contexts, which = torch.randn(7, 6), torch.randn(2, 4), torch.tensor([0, 1, 1, 0, 1, 0, 0])
+    d = torch.einsum("bn,ujn->buj", contexts[which], layer.segments)
+    d = d.gather(2, d.abs().argmax(2, keepdim=True)).squeeze(2)
+    wanted = (x @ (layer.weight * layer.mask).t() + layer.bias) * d.sigmoid()
+    torch.testing.assert_close(layer(x, contexts, which), wanted)
+    torch.testing.assert_close(layer(x, contexts, 1), layer(x, contexts, torch.ones(7, dtype=torch.int64)))
+    layer(x, contexts, which).sum().backward()
+    assert not layer.weight.grad[layer.mask == 0].any()
+
+
+def test_two_tasks_that_contradict_each_other_are_kept_apart():
+    """The same pattern, shifted by the task's offset, has another label in the second task."""
+    torch.manual_seed(0)
+    model = DendriticMLP((12, 200, 4), segments=2, winners=0.1)
+    g = torch.Generator().manual_seed(1)
+    offset = 3 * torch.randn(2, 12, generator=g)
+    patterns, labels = torch.randn(16, 12, generator=g), torch.arange(16) % 4
+    for task in range(2):
+        x, y = patterns + offset[task], (labels + task) % 4
+        model.train()
+        model.begin_task(x)
+        optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
+        for _ in range(60):
+            optimizer.zero_grad()
+            cross_entropy(model(x), y).backward()
+            optimizer.step()
+    model.eval()
+    assert model.nearest(patterns + offset[0]).tolist() == [0] * 16
+    for task in range(2):
+        right = model(patterns + offset[task]).argmax(1) == (labels + task) % 4
+        assert right.float().mean() > 0.7
+    again = DendriticMLP((12, 200, 4), segments=2, winners=0.1).eval()
+    again.load_state_dict(model.state_dict())
+    assert torch.equal(again(patterns), model(patterns))
+
+
+def test_bad_input():
+    for make, words in (
+        (lambda: DendriticMLP((4, 3)), "sizes: expected"), (lambda: DendriticMLP((4, 3, 2), winners=0), "winners:"),
+        (lambda: DendriticMLP((4, 3, 2), density=0), "density:"), (lambda: DendriticMLP((4, 3, 2), 0), "segments:"),
+        (lambda: ActiveDendrites(2, 2, 2, 2, context_density=2), "context_density:"),
+        (lambda: DendriticMLP((4, 3, 2)).begin_task(torch.zeros(0, 4)), "samples: expected"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=words):
+            make()
+    with pytest.raises(RuntimeError, match="begin_task"):
+        DendriticMLP((4, 3, 2))(torch.zeros(1, 4))
