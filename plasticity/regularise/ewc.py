@@ -94,6 +94,11 @@ class EWC(Spring):
 
     def _add(self, F: dict[str, Tensor], score: Tensor, label: int) -> None:
         p = score.detach().exp()
+        if not bool(p.isfinite().all()):
+            raise FloatingPointError(
+                "EWC: the model's outputs are not finite; training is unstable where the learning rate times strength "
+                f"({2 * self.factor:g}) times the largest importance is above 2"
+            )
         if self.fisher == "exact":
             classes = [(c, float(p[c])) for c in range(len(p))]
         elif self.fisher == "sampled":

@@ -141,6 +141,13 @@ def test_fisher_information_of_a_linear_classifier(fisher):
     assert (found - wanted).abs().max() > 0 or fisher != "sampled"
 
 
+def test_outputs_that_are_not_finite_are_named():
+    model = nn.Linear(3, 2)
+    nn.init.constant_(model.weight, float("nan"))
+    with pytest.raises(FloatingPointError, match="EWC: the model's outputs are not finite"):
+        EWC(model, 1.0).next_task([(torch.ones(1, 3), torch.zeros(1))])
+
+
 def test_two_tasks_pull_as_two_springs():
     model = nn.Linear(3, 2, bias=False).double()
     ewc = EWC(model, 6.0, fisher="exact")
