@@ -32,29 +32,32 @@ def test_a_layer_is_its_equation():
 
 
 def test_two_tasks_that_contradict_each_other_are_kept_apart():
-    """The same pattern, shifted by the task's offset, has another label in the second task."""
-    torch.manual_seed(0)
-    model = DendriticMLP((12, 200, 4), segments=2, winners=0.1)
-    g = torch.Generator().manual_seed(1)
-    offset = 3 * torch.randn(2, 12, generator=g)
-    patterns, labels = torch.randn(16, 12, generator=g), torch.arange(16) % 4
-    for task in range(2):
-        x, y = patterns + offset[task], (labels + task) % 4
-        model.train()
-        model.begin_task(x)
-        optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
-        for _ in range(60):
-            optimizer.zero_grad()
-            cross_entropy(model(x), y).backward()
-            optimizer.step()
-    model.eval()
-    assert model.nearest(patterns + offset[0]).tolist() == [0] * 16
-    for task in range(2):
-        right = model(patterns + offset[task]).argmax(1) == (labels + task) % 4
-        assert right.float().mean() > 0.7
-    again = DendriticMLP((12, 200, 4), segments=2, winners=0.1).eval()
-    again.load_state_dict(model.state_dict())
-    assert torch.equal(again(patterns), model(patterns))
+    """Patterns shifted by the task's offset have other labels in the second task; the first is kept better."""
+    kept = {"dendrites": [], "plain": []}
+    for seed in range(5):
+        g = torch.Generator().manual_seed(seed + 1)
+        offset = 3 * torch.randn(2, 12, generator=g)
+        patterns, labels = torch.randn(16, 12, generator=g), torch.arange(16) % 4
+        for name in kept:
+            torch.manual_seed(seed)
+            plain = torch.nn.Sequential(torch.nn.Linear(12, 400), torch.nn.ReLU(), torch.nn.Linear(400, 4))
+            model = plain if name == "plain" else DendriticMLP((12, 400, 4), segments=2, winners=0.05)
+            for task in range(2):
+                x, y = patterns + offset[task], (labels + task) % 4
+                model.train()
+                if name == "dendrites":
+                    model.begin_task(x)
+                optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
+                for _ in range(60):
+                    optimizer.zero_grad()
+                    cross_entropy(model(x), y).backward()
+                    optimizer.step()
+            model.eval()
+            if name == "dendrites":
+                assert model.nearest(patterns + offset[0]).tolist() == [0] * 16
+            kept[name].append(float((model(patterns + offset[0]).argmax(1) == labels).float().mean()))
+    assert all(gated > plain for gated, plain in zip(*kept.values(), strict=True)), kept
+    assert sum(kept["dendrites"]) > 5 * 0.5, kept
 
 
 def test_bad_input():
