@@ -60,6 +60,40 @@ def test_two_tasks_that_contradict_each_other_are_kept_apart():
     assert sum(kept["dendrites"]) > 5 * 0.5, kept
 
 
+def learn_two_tasks(seed: int, blind: bool) -> tuple[DendriticMLP, list[float]]:
+    """A network after two tasks, the same patterns shifted and with other labels, and its loss on both."""
+    torch.manual_seed(seed)
+    model = DendriticMLP((40, 1000, 4), segments=4)
+    g = torch.Generator().manual_seed(seed)
+    offset = 2 * torch.randn(2, 40, generator=g)
+    patterns, labels = torch.randn(16, 40, generator=g), torch.arange(16) % 4
+    for task in range(2):
+        model.train()
+        model.begin_task(offset[:1] if blind else patterns + offset[task])
+        optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
+        for _ in range(100):
+            optimizer.zero_grad()
+            cross_entropy(model(patterns + offset[task]), (labels + task) % 4).backward()
+            optimizer.step()
+    model.eval()
+    assert blind or model.nearest(patterns + offset[0]).tolist() == [0] * 16
+    with torch.no_grad():
+        return model, [float(cross_entropy(model(patterns + offset[t]), (labels + t) % 4)) for t in range(2)]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_contexts_keep_tasks_apart(seed):
+    """Both tasks are learned; the first is forgotten less than by a network that has one context for both."""
+    model, (first, second) = learn_two_tasks(seed, blind=False)
+    _, (mixed, alone) = learn_two_tasks(seed, blind=True)
+    assert second < 0.1 and alone < 0.1
+    assert first < 0.3 * mixed
+    again = DendriticMLP((40, 1000, 4), segments=4).eval()
+    again.load_state_dict(model.state_dict())
+    x = torch.randn(5, 40)
+    assert torch.equal(again(x), model(x))
+
+
 def test_bad_input():
     for make, words in (
         (lambda: DendriticMLP((4, 3)), "sizes: expected"), (lambda: DendriticMLP((4, 3, 2), winners=0), "winners:"),
