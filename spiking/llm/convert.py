@@ -81,6 +81,8 @@ def convert(model: Any, tokenizer: Any, text: str | Path, out: Path, settings: S
         MissedError: if a product of the converted model does not spike.
     """
     began = time.perf_counter()
+    if settings.budget is not None and not settings.budget > 0:
+        raise ValueError(f"budget: expected more than 0, got {settings.budget}")
     part = {name: read(text, tokenizer, name, settings.limit) for name in ("train", "valid", "test")}
 
     def score(name: str, what: str) -> Score:
