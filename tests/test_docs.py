@@ -8,7 +8,7 @@ import pytest
 
 from spiking.cli.config import parse
 from spiking.cli.main import COMMANDS
-from spiking.cli.train import _words, preset_file, presets
+from spiking.cli.train import TINY, _words, preset_file, presets
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
@@ -46,7 +46,9 @@ def test_named_commands_exist(words: list[str]) -> None:
         assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
         return
     assert words[1] in COMMANDS
-    if words[1] == "train" and len(words) > 2:
+    if words[1] == "train" and len(words) > 2 and words[2] == TINY:
+        assert "--text" in words
+    elif words[1] == "train" and len(words) > 2:
         assert words[2] in presets()
         _, overrides = _words().parse_known_args(words[2:])
         parse(words[2], [] if "--options" in words else overrides, preset_file(words[2]))
