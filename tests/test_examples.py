@@ -62,7 +62,7 @@ def fidelity(example: ModuleType, words: list[str], printed: Callable[[], str]) 
     example.main()
     said = printed()
     assert "8 recordings, images 3 to 10" in said
-    assert float(re.search(r"worst ([0-9.]+)", said)[1]) < 0.15  # type: ignore[index]
+    assert float(re.search(r"worst ([0-9.]+)", said)[1]) < 0.15
     assert (folder / "fidelity.png").stat().st_size > 20_000
     assert "| place |" in (folder / "fidelity.md").read_text()
 
@@ -86,7 +86,7 @@ def forgetting_curves(example: ModuleType, words: list[str], printed: Callable[[
 
 def nir_exchange(example: ModuleType, words: list[str], printed: Callable[[], str]) -> None:
     """Out to a file and back, and into Norse, without a spike that differs."""
-    pytest.importorskip("nir")
+    pytest.importorskip("nir", reason="spiking.nir needs the extra nir")
     example.main()
     said = printed()
     assert re.match(r"(\d{3,}) spikes here, \1 after network.nir, 0 differ; readout differs by 0", said)

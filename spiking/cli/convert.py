@@ -34,21 +34,23 @@ def main(argv: Sequence[str]) -> int:
     if not Path(given.text).is_file():
         raise Mistake(f"--text: no file {given.text}")
     from spiking.cli.language import hush, model_and_tokenizer
+    from spiking.llm import conversion
     from spiking.llm.convert import Settings, convert, table
 
     hush()
     model, tokenizer = model_and_tokenizer(given.model)
     try:
-        folder = run_folder(given.out, "convert")
+        folder = run_folder(given.out, "convert", None)
         settings = Settings(
             given.k, None if given.no_calibrate else given.budget, given.group, given.context, given.limit,
-            None if given.no_outliers else given.outliers, dict.fromkeys(given.exclude),
+            None if given.no_outliers else given.outliers, given.exclude,
         )  # fmt: skip
         metrics = convert(model, tokenizer, given.text, folder, settings)
     except ValueError as error:
         raise Mistake(str(error)) from error
     finally:
         release()
+    print(conversion(model))
     print(table(json.loads((folder / "table.json").read_text())))
     share = 100 * metrics["converted_weights_share"]
     print(f"mean k {metrics['mean_k']:.2f}; nothing missed; converted weights take {share:.1f} % of float32")

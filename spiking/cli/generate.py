@@ -19,8 +19,8 @@ def main(argv: Sequence[str]) -> int:
     given = words.parse_args(argv)
     if given.tokens < 1:
         raise Mistake(f"--tokens: expected at least 1, got {given.tokens}")
-    if given.temperature < 0:
-        raise Mistake(f"--temperature: expected at least 0, got {given.temperature}")
+    if not 0 <= given.temperature < float("inf"):
+        raise Mistake(f"--temperature: expected a number of at least 0, got {given.temperature}")
     if not given.prompt:
         raise Mistake("--prompt: expected some text, got none")
     import torch

@@ -14,6 +14,7 @@ def model_and_tokenizer(where: str) -> tuple[Any, Any]:
     Raises:
         Mistake: if there is none, or its tokenizer is missing.
     """
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from spiking.llm import rwkv4
@@ -30,7 +31,7 @@ def model_and_tokenizer(where: str) -> tuple[Any, Any]:
         raise Mistake(f"{where}: expected a model's folder with config.json, or an RWKV-4 file of rwkv.cpp")
     try:
         model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto")
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise Mistake(f"{folder}: can't be loaded as a causal language model: {_first(error)}") from error
     try:
         words = AutoTokenizer.from_pretrained(folder)

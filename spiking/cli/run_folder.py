@@ -14,13 +14,13 @@ ROOM = 64 << 20
 SHARED = "SPIKING_RUN_FOLDER"
 
 
-def run_folder(out: str | None, name: str, resume: bool = False) -> Path:
+def run_folder(out: str | None, name: str, resume: bool | None = False) -> Path:
     """The folder of a run, there and writable.
 
     Arguments:
         out: where the user wants it; `None` makes a new one under `runs/`.
         name: what a new one's name begins with.
-        resume: the folder may hold an earlier run.
+        resume: the folder may hold an earlier run; `None` for commands that can't go on with one.
 
     Raises:
         Mistake: if the folder holds something and `resume` is off, or `resume` is on without a folder.
@@ -38,7 +38,8 @@ def run_folder(out: str | None, name: str, resume: bool = False) -> Path:
     except PermissionError as error:
         raise Mistake(f"--out: {folder} can't be read ({error.strerror})") from error
     if taken:
-        raise Mistake(f"--out: {folder} isn't empty; choose another folder, or go on with its run by --resume")
+        more = "" if resume is None else ", or go on with its run by --resume"
+        raise Mistake(f"--out: {folder} isn't empty; choose another folder{more}")
     check_room(folder, ROOM)
     os.environ[SHARED] = str(folder.resolve())
     return folder

@@ -21,7 +21,7 @@ def main(argv: Sequence[str]) -> int:
         epilog="Overrides: --data.steps 900 --data.context 256 --data.batch_size 16 --model.width 192 --model.layers 4 "
         "--model.lr 0.003 and Lightning's, such as --trainer.accelerator cpu; --options lists all.",
     )  # fmt: skip
-    words.add_argument("--text", help="a UTF-8 text file; its last 5 % is measured at the end")
+    words.add_argument("--text", help="a UTF-8 text file; its last 5 %% is measured at the end")
     words.add_argument("--out", help="the run folder (default: a new one under runs/)")
     words.add_argument("--seed", type=int, default=0, help="of weights and windows")
     words.add_argument("--resume", action="store_true", help="go on with the run in --out")

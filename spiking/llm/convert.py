@@ -50,7 +50,7 @@ class Settings:
         limit: bytes of each of the three parts of the text.
         outliers: how many times as loud as the median channel a channel must be to get a threshold of its own (see
             `spiking.llm.outliers`); `None` gives all the same.
-        patterns: weights that get another config, or none, as for `spike_`.
+        exclude: names of weights, or "re:...", that are left as they are.
     """
 
     k: float = 3.0
@@ -59,7 +59,7 @@ class Settings:
     context: int = 256
     limit: int = 32768
     outliers: float | None = FACTOR
-    patterns: Mapping[str, SpikeConfig | None] | None = None
+    exclude: Sequence[str] = ()
 
 
 def convert(model: Any, tokenizer: Any, text: str | Path, out: Path, settings: Settings) -> dict[str, float]:
@@ -83,6 +83,8 @@ def convert(model: Any, tokenizer: Any, text: str | Path, out: Path, settings: S
     began = time.perf_counter()
     if settings.budget is not None and not settings.budget > 0:
         raise ValueError(f"budget: expected more than 0, got {settings.budget}")
+    if weights_of(model):
+        raise ValueError("model: it spikes already; convert the float model that it was made from")
     part = {name: read(text, tokenizer, name, settings.limit) for name in ("train", "valid", "test")}
 
     def score(name: str, what: str) -> Score:
@@ -92,13 +94,12 @@ def convert(model: Any, tokenizer: Any, text: str | Path, out: Path, settings: S
     before = score("valid", "float").perplexity
     size = sum(p.numel() * 4 for p in model.parameters())
     common = SpikeConfig(settings.k, group=settings.group)
-    patterns = settings.patterns or {}
+    plan: dict[str, SpikeConfig | None] = {"_default": common, **dict.fromkeys(settings.exclude)}
     if settings.outliers is not None:
-        spike_(model, {"_default": replace(common, weights=None), **patterns})
+        spike_(model, {**plan, "_default": replace(common, weights=None)})
         loud = find(model, part["train"].tokens[:STATISTICS], settings.outliers, settings.context, progress="outliers")
-        patterns = {**patterns, **{name: replace(common, outliers=found) for name, found in loud.items() if found}}
-    done = spike_(model, {"_default": common, **patterns})
-    print(done)
+        plan |= {name: replace(common, outliers=found) for name, found in loud.items() if found}
+    done = spike_(model, plan)
     report = coverage(model, part["test"].tokens[None, : min(64, settings.context)])
     out.mkdir(parents=True, exist_ok=True)
     (out / "coverage.txt").write_text(f"{report}\n")
@@ -126,6 +127,7 @@ def convert(model: Any, tokenizer: Any, text: str | Path, out: Path, settings: S
     layers, _ = activity(model, part["test"].tokens[:STATISTICS], settings.context, progress="statistics")
     _save(model, tokenizer, out)
     metrics = _metrics(rows, layers, chosen, model, size, done.bytes_before, done.bytes_after)
+    metrics |= {f"perplexity.curve_k{k:g}": value for k, value in curve}
     metrics["coverage_missed"] = len(report.missed)
     metrics["outlier_channels"] = sum(len(weight.matrices.config.outliers) for weight in weights_of(model).values())
     metrics["silent_weights"] = sum(layer.stats.spikes == 0 for layer in layers.values())

@@ -246,7 +246,7 @@ def test_real_digits(tmp_path: Path, real_data: Path) -> None:
         for word in range(10):
             for index in (0, 7):
                 name = f"{word}_theo_{index}.wav"
-                (tmp_path / name).write_bytes(file.extractfile(f"./{name}").read())  # type: ignore[union-attr]
+                (tmp_path / name).write_bytes(file.extractfile(f"./{name}").read())
     store = load("spoken", "all", root=tmp_path, cache=tmp_path / "cache")
     assert len(store) == 20 and store.classes == tuple("0123456789")
     assert len(load("spoken", "test", root=tmp_path, cache=tmp_path / "cache")) == 10

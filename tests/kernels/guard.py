@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,6 +13,16 @@ import torch
 from torch import Tensor
 
 from spiking.kernels import jit
+
+# For tests that interpret Triton's kernels; `careful` is in conftest.py.
+ALONE = [
+    pytest.mark.interpreter,
+    pytest.mark.skipif(
+        os.environ.get("TRITON_INTERPRET") != "1",
+        reason="needs a process of its own: TRITON_INTERPRET=1 pytest -m interpreter tests/kernels",
+    ),
+]
+INTERPRETED = [*ALONE, pytest.mark.usefixtures("careful")]
 
 
 def poison(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -348,7 +348,7 @@ def test_lanes_are_sums() -> None:
     from spiking.kernels.jit import jit
 
     @jit
-    def add(a, b, value, width):  # type: ignore[no-untyped-def]
+    def add(a, b, value, width):
         add_patch(a, 3, 70, 30, b, 5, 60, 25, value, 2, 2, width)
 
     for dtype in (np.float32, np.float64):

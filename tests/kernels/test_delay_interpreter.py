@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 
 import pytest
@@ -11,22 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from .delay_cases import CASES, Case, assert_close, build, run, specified
-from .guard import bounds, poison
+from .guard import INTERPRETED
 
-pytestmark = [
-    pytest.mark.interpreter,
-    pytest.mark.skipif(
-        os.environ.get("TRITON_INTERPRET") != "1",
-        reason="needs a process of its own: TRITON_INTERPRET=1 pytest -m interpreter tests/kernels",
-    ),
-]
-
-
-@pytest.fixture(autouse=True)
-def careful(monkeypatch):
-    poison(monkeypatch)
-    with bounds():
-        yield
+pytestmark = INTERPRETED
 
 
 def small(case: Case) -> Case:

@@ -126,7 +126,7 @@ def test_networks_name_the_layer(options: dict[str, Any]) -> None:
     net(batch())
     assert net.readout.delay.check_finite if options.get("delays") else net.readout.check_finite
     for k, layer in enumerate([*net.layers, net.readout]):  # all hidden neurons spike at once, more than float32 holds
-        (layer.delay if options else layer).weight.data.fill_(10.0 if k < 2 else 3e38)  # type: ignore[union-attr]
+        (layer.delay if options else layer).weight.data.fill_(10.0 if k < 2 else 3e38)
     with pytest.raises(FloatingPointError, match=r"^readout: (output|membrane): .*, got inf at step"):
         net(Events.from_dense(torch.ones(20, 3, 30), 1.0))
     conv = SpikingConvNet((6, 6, 2), (3,), 4, check_finite=True, dt=1.0).init_(50.0)

@@ -5,7 +5,6 @@ Proves arithmetic, masks and addresses; races, barriers and alignment it can't s
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 
 import numpy as np
@@ -27,22 +26,9 @@ from spiking.kernels.surrogate.reference import _DEFAULT
 from spiking.kernels.surrogate.reference import derivative as specified_derivative
 
 from .cases import CASES, RECURRENT, Case, assert_close, build, specified, through_op
-from .guard import bounds, poison
+from .guard import INTERPRETED
 
-pytestmark = [
-    pytest.mark.interpreter,
-    pytest.mark.skipif(
-        os.environ.get("TRITON_INTERPRET") != "1",
-        reason="needs a process of its own: TRITON_INTERPRET=1 pytest -m interpreter tests/kernels",
-    ),
-]
-
-
-@pytest.fixture(autouse=True)
-def careful(monkeypatch):
-    poison(monkeypatch)
-    with bounds():
-        yield
+pytestmark = INTERPRETED
 
 
 def check(case: Case, dtype: torch.dtype = torch.float64, tolerance: float = 1e-9) -> None:

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
 from spiking.events import Events
 from spiking.kernels.oja import oja
 
-from .guard import bounds, poison
+from .guard import ALONE, bounds, poison
 from .test_oja import RULES, agree, draw
 
-pytestmark = [
-    pytest.mark.interpreter,
-    pytest.mark.skipif(
-        os.environ.get("TRITON_INTERPRET") != "1",
-        reason="needs a process of its own: TRITON_INTERPRET=1 pytest -m interpreter tests/kernels",
-    ),
-]
+pytestmark = ALONE
 
 
 @pytest.mark.parametrize("rule", RULES.values(), ids=RULES)

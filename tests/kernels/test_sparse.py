@@ -174,7 +174,7 @@ def test_together_lets_threads_wait_for_each_other() -> None:
     """Each thread writes its place and reads its neighbour's after the barrier, many times over."""
 
     @jit
-    def go_round(k, n, barrier, seen, wrong):  # type: ignore[no-untyped-def]
+    def go_round(k, n, barrier, seen, wrong):
         for turn in range(1, 2000):
             seen[turn % 2, k] = turn
             if barrier:

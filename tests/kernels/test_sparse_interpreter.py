@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -13,23 +11,10 @@ from spiking import Events
 from spiking.kernels import event_linear
 from spiking.kernels.sparse_linear import gpu
 
-from .guard import bounds, poison
+from .guard import INTERPRETED
 from .sparse_cases import check_linear, sparse, trains
 
-pytestmark = [
-    pytest.mark.interpreter,
-    pytest.mark.skipif(
-        os.environ.get("TRITON_INTERPRET") != "1",
-        reason="needs a process of its own: TRITON_INTERPRET=1 pytest -m interpreter tests/kernels",
-    ),
-]
-
-
-@pytest.fixture(autouse=True)
-def careful(monkeypatch):
-    poison(monkeypatch)
-    with bounds():
-        yield
+pytestmark = INTERPRETED
 
 
 # `careful` may last over all examples: it holds no state.

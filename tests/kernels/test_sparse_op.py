@@ -110,7 +110,7 @@ def test_outputs_have_the_dtype_of_the_weight(dtype: torch.dtype) -> None:
     assert event_linear(spikes, recurrent).dtype == event_linear(x, weight).dtype == dtype
 
 
-@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta state:UserWarning")
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta state:UserWarning")  # torch's, to convert from
 def test_a_csr_tensor_of_torch_keeps_its_gradient() -> None:
     values = torch.tensor([1.0, 2.0, 3.0], requires_grad=True)
     with torch.sparse.check_sparse_tensor_invariants():
@@ -155,16 +155,16 @@ def test_malformed_synapses_never_reach_a_kernel(change: dict[str, Any], message
         SparseWeight(**arrays, shape=shape)
 
 
-@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta state:UserWarning")
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta state:UserWarning")  # torch's, to convert from
 def test_other_mistakes_are_named() -> None:
     weight, x = sparse(30, 12), Events.from_dense(trains(3, 2, 30), 1.0)
     arrays = weight.indptr, weight.index, weight.values
     for k, name in enumerate(("indptr", "index", "values")):
         with pytest.raises(TypeError, match=f"{name}: expected a tensor, got list"):
-            SparseWeight(*(a.tolist() if j == k else a for j, a in enumerate(arrays)), weight.shape)  # type: ignore
+            SparseWeight(*(a.tolist() if j == k else a for j, a in enumerate(arrays)), weight.shape)
     for k, name in ((1, "index"), (2, "values")):
         with pytest.raises(ValueError, match=f"{name}: expected .* on cpu, as ind.* is, got meta"):
-            SparseWeight(*(a.to("meta") if j == k else a for j, a in enumerate(arrays)), weight.shape)  # type: ignore
+            SparseWeight(*(a.to("meta") if j == k else a for j, a in enumerate(arrays)), weight.shape)
     csr = torch.sparse_csr_tensor(arrays[0], arrays[1].long(), arrays[2], weight.shape, check_invariants=True)
     for name, call in (
         ("weight", lambda: event_linear(x, csr)), ("weight", lambda: lif(x, weight=csr)),
@@ -182,7 +182,7 @@ def test_other_mistakes_are_named() -> None:
     with pytest.raises(ValueError, match="x: expected"):
         event_linear(torch.zeros(3, 30), weight)
     with pytest.raises(TypeError, match="x: expected Events or a tensor, got list"):
-        event_linear([1.0], weight)  # type: ignore[arg-type]
+        event_linear([1.0], weight)
     assert repr(weight).startswith("SparseWeight(30, 12, nnz=")
 
 

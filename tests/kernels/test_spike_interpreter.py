@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -12,23 +10,10 @@ from hypothesis import strategies as st
 from spiking.kernels import spike_linear
 from spiking.kernels.spike_linear import encode, pack, partial_sums
 
-from .guard import bounds, poison
+from .guard import INTERPRETED
 from .test_spike_linear import MODES, tokens, weights
 
-pytestmark = [
-    pytest.mark.interpreter,
-    pytest.mark.skipif(
-        os.environ.get("TRITON_INTERPRET") != "1",
-        reason="needs a process of its own: TRITON_INTERPRET=1 pytest -m interpreter tests/kernels",
-    ),
-]
-
-
-@pytest.fixture(autouse=True)
-def careful(monkeypatch):
-    poison(monkeypatch)
-    with bounds():
-        yield
+pytestmark = INTERPRETED
 
 
 def agree(out: int, inputs: int, group: int, count: int, far: float, seed: int = 0, modes=MODES) -> None:

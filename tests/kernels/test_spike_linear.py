@@ -319,7 +319,7 @@ def sums_and_code() -> tuple[bool, str]:
     """Whether vector code adds rows as NumPy does, and that code as the processor's instructions."""
 
     @numba.njit(error_model="numpy")
-    def run(codes, row, value, start, total):  # type: ignore[no-untyped-def]
+    def run(codes, row, value, start, total):
         dot.add_rows(codes, 0, 256, row, value, 0, row.size, start, total)
 
     rng = np.random.default_rng(0)

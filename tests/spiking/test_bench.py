@@ -58,7 +58,7 @@ def test_the_command_prints_and_writes_the_same(tmp_path: Path, capsys: pytest.C
     assert main([*QUICK, *words, "--out", str(out)]) == 0
     said, kept = capsys.readouterr().out, json.loads((out / "metrics.json").read_text())
     assert f"threads {torch.get_num_threads()}" in said and "dtype float32" in said and "snntorch 1" in said
-    ratio = float(re.search(r"Fastest: snntorch, Leaky; ratio ([\d.]+)\.", said)[1])  # type: ignore[index]
+    ratio = float(re.search(r"Fastest: snntorch, Leaky; ratio ([\d.]+)\.", said)[1])
     assert kept["lif.triangle.snntorch.Leaky.ratio"] == pytest.approx(ratio, abs=0.06)
     assert kept["lif.triangle.fastest.ratio"] == kept["lif.triangle.snntorch.Leaky.ratio"]
     assert all(isinstance(value, (int, float)) for value in kept.values())

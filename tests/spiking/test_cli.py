@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import re
@@ -20,7 +21,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from spiking.cli.main import main
+from spiking.cli.main import COMMANDS, main
 from spiking.datasets import EventStore, load
 
 PICTURES = ("learning_curve.png", "confusion.png", "raster.png", "rates.png")
@@ -153,6 +154,14 @@ def test_leaving_out_one_by_one(small: list[str], tmp_path: Path, monkeypatch: p
     assert metrics["speaker-7.valid_accuracy"] == found[1]["valid_accuracy"] and "valid_accuracy_ci95" in metrics
     config = yaml.safe_load((out / "speaker-9" / "config.yaml").read_text())
     assert config["data"]["fold"] == 2 and config["data"]["valid_by"] == "speaker"
+
+
+@pytest.mark.parametrize("words", [*([name] for name in COMMANDS), ["train", "tiny-llm"], ["datasets", "info"]])
+def test_every_command_explains_itself(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """argparse expands % in help when it is asked for, and not before."""
+    with contextlib.suppress(SystemExit):
+        assert main([*words, "--help"]) == 0
+    assert "usage" in capsys.readouterr().out
 
 
 class Interrupt(pl.Callback):

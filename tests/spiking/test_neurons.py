@@ -6,16 +6,11 @@ import copy
 import importlib
 import math
 import pickle
-import re
-import runpy
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import spiking
@@ -29,7 +24,6 @@ from spiking.neurons import (
     LIF,
     NEURONS,
     AdLIF,
-    BatchNorm,
     CSiLIF,
     CubaLIF,
     Layer,
@@ -37,7 +31,6 @@ from spiking.neurons import (
     SiLIF,
     detach,
 )
-from spiking.neurons.bounded import fold
 
 T, B, IN, N = 40, 3, 12, 7
 CLASSES = [LIF, CubaLIF, ALIF, AdLIF, SEAdLIF, SiLIF, CSiLIF]
@@ -274,60 +267,6 @@ def test_every_learned_parameter_gets_a_gradient(kind: type[Layer]) -> None:
     assert {f"raw_{name}" for name in names} <= set(layer.state_dict())
 
 
-@given(st.floats(-1e6, 1e6), st.floats(0.1, 10.0), st.floats(0.01, 100.0))
-@settings(max_examples=200)
-def test_any_raw_number_folds_into_the_range(x: float, low: float, width: float) -> None:
-    raw = torch.tensor(x, dtype=torch.float64, requires_grad=True)
-    value = fold(raw, low, low + width)
-    assert low - 1e-6 <= value.item() <= low + width + 1e-6
-    (slope,) = torch.autograd.grad(value, raw)
-    assert slope.abs() == 1
-
-
-@pytest.mark.parametrize("end", [5.0, 25.0])
-def test_gradient_at_the_ends_of_the_range(end: float) -> None:
-    layer = LIF(IN, N, learn=("tau_mem",), ranges={"tau_mem": (5.0, 25.0)}, tau_mem=end)
-    layer.tau_mem.sum().backward()
-    assert (layer.raw_tau_mem.grad.abs() > 1).all()  # d tau / d log tau = tau
-
-
-def test_training_cannot_leave_the_range() -> None:
-    layer = AdLIF(IN, N, learn=("tau_mem", "tau_adapt", "a", "b", "threshold"), ranges={"threshold": (0.5, 2.0)})
-    optimiser = torch.optim.SGD(layer.parameters(), lr=1e5)
-    x = poisson(80.0, 2.0, T, B, IN)
-    for _ in range(5):
-        optimiser.zero_grad()
-        spikes, _ = layer(x)
-        (spikes.mean() - 0.2).square().backward()
-        with torch.no_grad():
-            for parameter in layer.parameters():
-                parameter.grad = torch.nan_to_num(parameter.grad)
-        optimiser.step()
-        for name, (low, high) in layer.bounds.items():
-            value = getattr(layer, name)
-            assert ((value >= low) & (value <= high)).all(), name
-            assert value.unique().numel() > 1, name
-
-
-def test_values_read_and_set_in_ms() -> None:
-    assert LIF(IN, N, tau_mem=[10.0, 40.0], learn=("tau_mem",)).bounds == {"tau_mem": (10.0, 40.0)}  # as YAML has it
-    layer = ALIF(IN, N, tau_mem=(10.0, 40.0), tau_adapt=torch.linspace(100, 200, N), learn=("tau_mem",))
-    assert layer.bounds == {"tau_mem": (10.0, 40.0)}
-    assert ((layer.tau_mem >= 10) & (layer.tau_mem <= 40)).all() and layer.tau_mem.unique().numel() > 1
-    assert torch.equal(layer.tau_adapt, torch.linspace(100, 200, N)) and isinstance(layer.raw_tau_mem, nn.Parameter)
-    layer.tau_mem = 12.5
-    torch.testing.assert_close(layer.tau_mem, torch.full((N,), 12.5))
-    layer.threshold = torch.linspace(1, 2, N)
-    assert torch.equal(layer.threshold, torch.linspace(1, 2, N))
-    with pytest.raises(ValueError, match=r"tau_mem: expected 10 to 40 ms, its range in training, got 50"):
-        layer.tau_mem = 50.0
-    with pytest.raises(ValueError, match="tau_adapt: expected finite numbers above 0"):
-        layer.tau_adapt = -1.0
-    with pytest.raises(AttributeError, match="tau_syn: LIF was made without it"):
-        LIF(IN, N).tau_syn = 5.0
-    assert LIF(IN, N).tau_syn is None
-
-
 @pytest.mark.parametrize("name", NEURONS)
 def test_copies_pickles_and_state_dicts(name: str) -> None:
     layer = NEURONS[name](IN, N, learn=("tau_mem",), tau_mem=(10.0, 30.0), dt=2.0, bias=True)
@@ -361,31 +300,6 @@ def test_detach_cuts_the_gradient() -> None:
     assert detach(state).membrane.data_ptr() == state.membrane.data_ptr()  # cut, not copied
     with pytest.raises(TypeError, match="state: expected tensors"):
         detach((3,))
-
-
-def test_batch_norm_ignores_what_lies_outside() -> None:
-    norm, plain = BatchNorm(N), nn.BatchNorm1d(N)
-    lengths = torch.tensor([T, 11, 0])
-    x = torch.randn(T, B, N) * 3 + 1
-    inside = torch.arange(T)[:, None] < lengths[None, :]
-    x[~inside] = 1e6
-    out = norm(x, lengths)
-    torch.testing.assert_close(out[inside], plain(x[inside]))
-    assert out[~inside].abs().sum() == 0
-    torch.testing.assert_close(norm.running_mean, plain.running_mean)
-    assert torch.isfinite(norm(x[:, 2:], torch.tensor([0]))).all()
-    torch.testing.assert_close(norm(x[:, :1]).view(T, N), plain(x[:, 0]))
-    assert not norm(x[:, :2], torch.tensor([T - 1, T]))[T - 1, 0].any()
-
-
-def test_batch_norm_of_one_row_uses_what_it_has_seen() -> None:
-    norm = BatchNorm(N)
-    norm(torch.randn(T, B, N) * 3 + 1)
-    seen = copy.deepcopy(norm.state_dict())
-    row = torch.randn(1, 1, N)
-    out = norm(row)
-    torch.testing.assert_close(out, (row - norm.running_mean) / (norm.running_var + norm.eps).sqrt())
-    assert all(torch.equal(seen[name], value) for name, value in norm.state_dict().items())
 
 
 @pytest.mark.parametrize("kind", [*CLASSES, LI])
@@ -468,25 +382,3 @@ def test_bad_inputs() -> None:
         layer(poisson(10.0, 1.0, T, B, IN), lengths=torch.tensor([1, 2, 3]))
     with pytest.raises(ValueError, match=r"state.membrane: expected \(2, 7\)"):
         layer(x[:, :2], layer(x)[1])
-
-
-ROOT = Path(__file__).parents[2]
-
-
-def test_the_page_on_own_neurons_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    page = (ROOT / "docs" / "own_neuron.md").read_text()
-    assert len(page.splitlines()) <= 45
-    code = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    assert len(code) == 1
-    exec(compile(code[0], "own_neuron.md", "exec"), {"__name__": "page"})
-    printed = capsys.readouterr().out
-    assert printed.startswith("Tired(20, 16, tau_mem=20 ms, tau_rest=100 ms, effort=0.5") and "tensor([" in printed
-
-
-def test_the_example_of_an_own_neuron_goes_on_where_it_stopped() -> None:
-    names = runpy.run_path(str(ROOT / "examples" / "own_neuron.py"))
-    layer = names["QIF"](IN, N, dt=2.0)
-    x = poisson(80.0, 2.0, T, B, IN)
-    whole, _ = layer(x)
-    first, state = layer(x[:9])
-    assert torch.equal(whole, torch.cat([first, layer(x[9:], state)[0]])) and whole.sum() > 0

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import io
-import subprocess
-import sys
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,45 +14,17 @@ import torch
 from torch import Tensor, nn
 
 from spiking import Events
-from spiking.networks import SpikingConvNet, SpikingMLP
-from spiking.neurons import ALIF, LI, LIF, AdLIF, CubaLIF, Delay, Delayed, SEAdLIF
+from spiking.networks import SpikingConvNet
+from spiking.neurons import LI, LIF, CubaLIF, Delay, Delayed
 from spiking.nir import from_nir, to_nir
+from tests.spiking.nir_cases import chain, mlp, nir, numbers, same, trains
 
-nir: Any = pytest.importorskip("nir")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch and nirtorch, in snnTorch and Norse
-
-
-def trains(channels: int = 30, steps: int = 100, samples: int = 4, density: float = 0.1) -> Tensor:
-    g = torch.Generator().manual_seed(7)
-    return (torch.rand(steps, samples, channels, generator=g) < density).float()
-
-
-def mlp(**options: Any) -> SpikingMLP:
-    g = torch.Generator().manual_seed(1)
-    torch.manual_seed(2)  # delays and values drawn by the layers
-    net = SpikingMLP([30, 20, 20, 5], reset="zero", dt=1.0, **options)
-    net.init_(100.0, generator=g)
-    for name, parameter in net.named_parameters():
-        if name.endswith("bias"):
-            parameter.data.normal_(std=0.2, generator=g)
-    for _ in range(3):  # statistics for a batch norm
-        net(trains().to(next(net.parameters()).dtype))
-    return net.eval()
 
 
 def through_file(graph: Any, folder: Path) -> Any:
     nir.write(folder / "graph.nir", graph)
     return nir.read(folder / "graph.nir")
-
-
-def same(net: Any, back: Any, x: Tensor | Events, tolerance: float = 0.0) -> None:
-    """Equal spikes in all hidden layers, some of them, and an equal readout."""
-    with torch.no_grad():
-        (out, spikes), _ = net(x, trace=True)
-        (found, returned), _ = back(x, trace=True)
-    for a, b in zip(spikes, returned, strict=True):
-        assert a.sum() > 20 and torch.equal(a, b)
-    torch.testing.assert_close(found, out, rtol=tolerance, atol=tolerance)
 
 
 def stepped(model: nn.Module, x: Tensor) -> Tensor:
@@ -142,7 +111,7 @@ def test_recordings_may_come_in_parts() -> None:
 def test_switches_that_nir_lacks_are_named_or_kept(switch: dict[str, Any], tmp_path: Path) -> None:
     name = list(switch)[-1]
     layer = LIF(30, 20, dt=1.0, **{"reset": "zero", **switch})
-    layer.weight.data.mul_(20)  # type: ignore[union-attr]
+    layer.weight.data.mul_(20)
     with pytest.raises(ValueError, match=rf"layer: {name}=.*allow=\('{name}',\)"):
         to_nir(layer)
     back = from_nir(through_file(to_nir(layer, allow=(name,)), tmp_path))
@@ -155,7 +124,7 @@ def test_switches_that_nir_lacks_are_named_or_kept(switch: dict[str, Any], tmp_p
     {"tau_mem": (5.0, 30.0), "threshold": (0.5, 2.0)}, {"decay": "euler", "bias": True}, {"skip": True},
 ], ids=str)
 def test_norse_runs_our_networks_spike_for_spike(options: dict[str, Any]) -> None:
-    norse: Any = pytest.importorskip("norse.torch")
+    norse: Any = pytest.importorskip("norse.torch", reason="Norse is not installed")
     net, x = mlp(**options), trains()
     there = stepped(norse.from_nir(to_nir(net, reader="norse", readout=False), dt=1e-3), x)
     (_, spikes), _ = net(x, trace=True)
@@ -184,7 +153,7 @@ def test_both_run_our_convolutions(reader: str) -> None:
     net(x)
     net.eval()
     graph = to_nir(net, reader=reader, readout=False)
-    norse: Any = pytest.importorskip("norse.torch") if reader == "norse" else None
+    norse: Any = pytest.importorskip("norse.torch", reason="Norse is not installed") if reader == "norse" else None
     model = snntorch_reads(graph) if norse is None else norse.from_nir(graph, dt=1e-3)
     there = stepped(model, x.view(60, 1, 2, 10, 12)).flatten(2)
     (_, spikes), _ = net(x, trace=True)
@@ -193,7 +162,7 @@ def test_both_run_our_convolutions(reader: str) -> None:
 
 
 def snntorch_reads(graph: Any) -> nn.Module:
-    pytest.importorskip("nirtorch")
+    pytest.importorskip("nirtorch", reason="nirtorch is not installed")
     from snntorch.import_nir import import_from_nir
 
     with contextlib.redirect_stdout(io.StringIO()):
@@ -203,7 +172,7 @@ def snntorch_reads(graph: Any) -> nn.Module:
 
 @pytest.mark.parametrize("kind", ["leaky", "synaptic", "recurrent"])
 def test_networks_of_snntorch_come_here_spike_for_spike(kind: str, tmp_path: Path) -> None:
-    pytest.importorskip("nirtorch")
+    pytest.importorskip("nirtorch", reason="nirtorch is not installed")
     import snntorch as snn
     from snntorch import utils
     from snntorch.export_nir import export_to_nir
@@ -227,7 +196,7 @@ def test_networks_of_snntorch_come_here_spike_for_spike(kind: str, tmp_path: Pat
 
 def test_networks_of_norse_come_here_spike_for_spike(tmp_path: Path) -> None:
     """Norse writes tau = dt / tau_mem_inv: it is the time constant for dt=1 only."""
-    norse: Any = pytest.importorskip("norse.torch")
+    norse: Any = pytest.importorskip("norse.torch", reason="Norse is not installed")
     torch.manual_seed(0)
 
     def neurons(n: int, threshold: float) -> nn.Module:
@@ -251,22 +220,6 @@ def test_snntorch_sends_the_input_of_a_cycle_through_its_weights() -> None:
     layer.recurrent.data.zero_()
     assert layer(trains())[0].sum() > 50
     assert stepped(snntorch_reads(to_nir(layer)), trains()).sum() == 0
-
-
-def chain(*nodes: Any, size: int = 4) -> Any:
-    """Input -> nodes -> Output, in a row."""
-    names = ["input", *(f"n{k}" for k in range(len(nodes))), "output"]
-    ends = (nir.Input(np.array([size])), *nodes, nir.Output(np.array([size])))
-    edges = list(pairwise(names))
-    return nir.NIRGraph(dict(zip(names, ends, strict=True)), edges, type_check=False)
-
-
-def numbers(kind: str, **changed: float) -> Any:
-    """A node of four neurons."""
-    given = {"tau": 0.01, "tau_mem": 0.01, "tau_syn": 0.005, "r": 1.0, "v_leak": 0.0, "v_threshold": 1.0,
-             "v_reset": 0.0, "w_in": 1.0, **changed}
-    fields = {field.name for field in dataclasses.fields(getattr(nir, kind)) if field.init}
-    return getattr(nir, kind)(**{k: np.full(4, v) for k, v in given.items() if k in fields})
 
 
 @pytest.mark.parametrize("solver", ["exp", "euler"])
@@ -319,99 +272,3 @@ def test_maps_are_those_of_torch() -> None:
         pooled = nn.functional.avg_pool2d(maps, 2, 2, 1, divisor_override=1).flatten(1)
         wanted = pooled @ torch.from_numpy(nodes["fc"].weight).T + torch.from_numpy(nodes["fc"].bias)
     torch.testing.assert_close(found[0], 0.1 * wanted)
-
-
-@pytest.mark.parametrize(("nodes", "message"), [
-    ([numbers("CubaLI")], r"node 'n0': expected one of LIF, .*, got CubaLI"),
-    ([numbers("LIF", v_reset=-0.5)], r"node 'n0': v_reset: expected v_leak"),
-    ([numbers("LIF", v_threshold=-1.0)], "node 'n0': v_threshold: expected a threshold above v_leak"),
-    ([numbers("LIF", r=-1.0)], "node 'n0': r: expected a positive"),
-    ([numbers("LIF", tau=-1.0)], "node 'n0': tau: expected times above 0 s"),
-    ([numbers("LIF", tau=float("nan"))], "node 'n0': tau: expected 4 finite numbers"),
-    ([numbers("LI", v_leak=0.5)], "node 'n0': v_leak: expected 0"),
-    ([nir.Linear(np.eye(4))], "node 'output': expected one population of neurons before it, got n0"),
-    ([nir.Linear(np.eye(7)), numbers("LIF")], r"node 'n0': does not take an input of shape \(4,\)"),
-    ([nir.Linear(np.ones((3, 4))), numbers("LIF")], "node 'n1': r: expected 3 finite numbers, got 4"),
-    ([nir.Delay(np.zeros(4)), numbers("LIF")], "node 'n0': Delay: expected right before one Linear"),
-    ([nir.Delay(np.full(4, -1.0)), nir.Linear(np.eye(4)), numbers("LIF")], "node 'n0': delay: expected finite times"),
-    ([numbers("LIF", tau=1e-4)], "tau_mem: decay='euler' needs at least one step"),
-])
-def test_what_our_layers_cannot_do_names_the_node(nodes: list[Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        from_nir(chain(*nodes), 1.0)
-
-
-def test_cycles_of_several_populations_are_named() -> None:
-    graph = chain(numbers("LIF"), nir.Linear(np.eye(4)), numbers("LIF"))
-    graph.nodes["back"] = nir.Linear(np.eye(4))
-    graph.edges += [("n2", "back"), ("back", "n0")]
-    with pytest.raises(ValueError, match=r"nodes 'n0', 'n2': a cycle through several populations"):
-        from_nir(graph, 1.0)
-    graph = chain(nir.Linear(np.eye(4)), numbers("LIF"))
-    graph.edges.append(("n0", "n0"))
-    with pytest.raises(ValueError, match="node 'n0': a cycle without neurons"):
-        from_nir(graph, 1.0)
-    graph.edges[-1] = ("n0", "gone")
-    with pytest.raises(ValueError, match="there is no node 'gone'"):
-        from_nir(graph, 1.0)
-
-
-@pytest.mark.parametrize(("layer", "message"), [
-    (ALIF(3, 4), "layer: ALIF: NIR has no node for it; expected LIF, CubaLIF or LI"),
-    (AdLIF(3, 4), "layer: AdLIF: NIR has no node"), (SEAdLIF(3, 4), "layer: SEAdLIF: NIR has no node"),
-    (LIF(3, 4, reset="zero", norm="batch"), r"layer: norm: NIR has no statistics of a batch; call eval\(\) first"),
-    (Delayed(Delay(3, 4, 8.0), LIF(4, reset="zero")), "layer: kind='synaptic': NIR delays a whole channel"),
-    (Delayed(Delay(3, 4, 8.0, "axonal", rounded=False), LIF(4, reset="zero")), "layer: rounded=False"),
-    (Delayed(Delay(3, 4, 8.0, "axonal", sigma=2.0), LIF(4, reset="zero")), "layer: sigma: NIR has no spread delays"),
-    (SpikingMLP([3, 4, 2], dropout=0.5, reset="zero"), r"links\.0: dropout: NIR has no random silence"),
-])
-def test_what_nir_cannot_say_is_named(layer: nn.Module, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        to_nir(layer, 1.0)  # type: ignore[arg-type]
-
-
-def test_arguments_are_checked() -> None:
-    layer = LIF(3, 4, reset="zero")
-    for call, message in (
-        (lambda: to_nir(layer), "dt: expected the step in ms"),
-        (lambda: to_nir(layer, -1.0), "dt: expected a step above"),
-        (lambda: to_nir(layer, 1.0, reader="lava"), "reader: expected one of nir, norse, snntorch, got 'lava'"),
-        (lambda: to_nir(layer, 1.0, allow=("norm",)), "allow: expected names among"),
-        (lambda: to_nir(mlp(), 2.0), r"dt: network 1.0 ms, argument 2.0 ms"),
-        (lambda: to_nir(mlp(), reader="norse"), "readout.neurons: norse does not read LI nodes"),
-        (lambda: from_nir(chain(numbers("LIF"))), "dt: expected the step in ms"),
-        (lambda: from_nir(chain(numbers("LIF")), 1.0, solver="rk4"), "solver: expected one of exp, euler, got 'rk4'"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            call()
-    with pytest.raises(TypeError, match=r"graph: expected a nir.NIRGraph or a path, got LIF"):
-        from_nir(layer)
-
-
-def test_a_nir_without_v_reset_is_written_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before nir 1.0.6 neurons had none."""
-
-    def older(kind: Any) -> Any:
-        gone = ("v_reset", "metadata")
-        fields = [(f.name, f.type) for f in dataclasses.fields(kind) if f.init and f.name not in gone]
-        return dataclasses.make_dataclass(kind.__name__, fields, eq=False, namespace={"__post_init__": shaped})
-
-    def shaped(self: Any) -> None:
-        self.input_type = {"input": np.array(self.r.shape)}
-        self.output_type = {"output": np.array(self.r.shape)}
-
-    net, x = mlp(neuron="cuba"), trains()
-    for kind in ("LIF", "CubaLIF"):
-        monkeypatch.setattr(nir, kind, older(getattr(nir, kind)))
-    graph = to_nir(net)
-    assert not hasattr(graph.nodes["layers.0.neurons"], "v_reset")
-    same(net, from_nir(graph), x)
-
-
-def test_without_nir_the_error_says_what_to_install() -> None:
-    code = (
-        "import sys; sys.modules['nir'] = None\nfrom spiking.neurons import LIF\nfrom spiking.nir import to_nir\n"
-        "try: to_nir(LIF(2, 3), 1.0)\nexcept ModuleNotFoundError as error: print(error)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "nir: not installed; pip install 'spiking-torch[nir]'"

@@ -148,7 +148,7 @@ def test_policies_and_dtypes() -> None:
 )
 def test_bad_input(x: Tensor, arguments: dict[str, float], words: str) -> None:
     with pytest.raises((TypeError, ValueError), match=words):
-        coding.adaptive(x, **arguments)  # type: ignore[arg-type]
+        coding.adaptive(x, **arguments)
 
 
 def test_bad_expansion() -> None:

@@ -2,12 +2,13 @@
 
 import json
 import math
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
-pytest.importorskip("transformers")
+pytest.importorskip("transformers", reason="spiking.llm needs the extra llm")
 
 from spiking.cli.main import main
 from spiking.coding import Stats, adaptive
@@ -124,7 +125,7 @@ def test_activity_and_energy_by_hand(folder: Path) -> None:
     spike_(model, SpikeConfig(k=2.0, group=16))
     seen: dict[str, list[torch.Tensor]] = {}
     ids = tokens(96)
-    with watching(lambda m, operator, x: seen.setdefault(m.name, []).append(encode(x, 2.0)[0])), torch.no_grad():  # type: ignore[arg-type]
+    with watching(lambda m, operator, x: seen.setdefault(m.name, []).append(encode(x, 2.0)[0])), torch.no_grad():
         model(input_ids=ids.view(2, 48), use_cache=False)
     layers, _ = activity(model, ids, 48)
     assert layers.keys() == seen.keys() and len(layers) > 8
@@ -160,7 +161,7 @@ def test_calibration_keeps_its_budget_and_spends_it(folder: Path) -> None:
         ("grid: expected rising", {"grid": [2.0, 1.0]}),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=words):
-            calibrate(model, tokens(), tokens(), **{"before": before, **arguments})  # type: ignore[arg-type]
+            calibrate(model, tokens(), tokens(), **{"before": before, **arguments})
     with pytest.raises(ValueError, match="model: no weight spikes"):
         calibrate(load(folder), tokens(), tokens(), before)
 
@@ -176,6 +177,7 @@ def test_calibration_keeps_its_budget_and_spends_it(folder: Path) -> None:
         (["convert", "MODEL", "--text", "TEXT", "--budget", "-1"], "budget: expected more than 0, got -1.0"),
         (["generate", "MODEL", "--prompt", ""], "--prompt: expected some text"),
         (["generate", "MODEL", "--prompt", "a", "--tokens", "0"], "--tokens: expected at least 1, got 0"),
+        (["generate", "MODEL", "--prompt", "a", "--temperature", "nan"], "--temperature: expected a number of"),
         (["evaluate", "MODEL"], "holds a language model; give the --text"),
         (["evaluate", "MODEL", "--text", "nowhere"], "--text: no file nowhere"),
     ],
@@ -189,8 +191,33 @@ def test_mistakes(
     assert said in capsys.readouterr().err
 
 
+def test_broken_files_are_said(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    broken, text = tmp_path / "broken", str(folder / "text.txt")
+    shutil.copytree(folder / "model", broken)
+    weights = broken / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    assert main(["convert", str(broken), "--text", text, "--out", str(tmp_path / "out")]) == 2
+    assert "can't be loaded as a causal language model" in capsys.readouterr().err
+
+
+def test_what_spikes_already_is_not_converted_again(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = load(folder)
+    spike_(model, SpikeConfig(group=16))
+    shutil.copytree(folder / "model", tmp_path / "spiking")
+    model.save_pretrained(tmp_path / "spiking")
+    words = ["convert", str(tmp_path / "spiking"), "--text", str(folder / "text.txt"), "--out", str(tmp_path / "out")]
+    assert main(words) == 2
+    assert "model: it spikes already; convert the float model" in capsys.readouterr().err
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").touch()
+    assert main([*words[:4], "--out", str(tmp_path / "full")]) == 2
+    assert "choose another folder\n" in capsys.readouterr().err  # and no word of --resume, which there is not
+
+
 def test_a_missing_tokenizer_is_said(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    load(folder).save_pretrained(tmp_path / "bare")  # type: ignore[operator]
+    load(folder).save_pretrained(tmp_path / "bare")
     assert main(["generate", str(tmp_path / "bare"), "--prompt", "a"]) == 2
     assert "no tokenizer can be loaded" in capsys.readouterr().err
 
@@ -235,7 +262,7 @@ def test_outliers_survive_a_file(folder: Path, tmp_path: Path) -> None:
     ids = tokens(40)[None]
     with torch.no_grad():
         logits = model(input_ids=ids).logits
-        model.save_pretrained(tmp_path / "model")  # type: ignore[operator]
+        model.save_pretrained(tmp_path / "model")
         again = load(tmp_path)
         assert weights_of(again)[name].matrices.config.outliers == ((3, 4.0), (7, 16.0))
         assert torch.equal(again(input_ids=ids).logits, logits)

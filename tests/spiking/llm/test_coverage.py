@@ -86,7 +86,7 @@ def test_what_was_left_out_by_name_is_excluded() -> None:
     report.check()
 
 
-@pytest.mark.filterwarnings("ignore:mm does not sum over the inputs:spiking.llm.UnspikedWarning")
+@pytest.mark.filterwarnings("ignore:mm does not sum over the inputs:spiking.llm.UnspikedWarning")  # it shall be missed
 def test_a_weight_used_backwards_is_missed() -> None:
     model = MLP("backwards")
     spike_(model)

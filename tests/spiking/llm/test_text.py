@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-pytest.importorskip("transformers")
+pytest.importorskip("transformers", reason="spiking.llm needs the extra llm")
 
 from spiking.llm import rwkv4
 from spiking.llm.bytes import tokenizer

@@ -9,7 +9,7 @@ import lightning.pytorch as pl
 import pytest
 import torch
 
-pytest.importorskip("transformers")
+pytest.importorskip("transformers", reason="spiking.llm needs the extra llm")
 
 from spiking.cli.main import main
 from spiking.llm import tiny

@@ -59,7 +59,7 @@ def test_every_form_of_product_spikes(form: str) -> None:
 
 
 def test_conv1d_of_gpt2_and_the_model_around_it() -> None:
-    transformers = pytest.importorskip("transformers")
+    transformers = pytest.importorskip("transformers", reason="spiking.llm needs the extra llm")
     layer = transformers.pytorch_utils.Conv1D(OUT, IN)
     torch.nn.init.normal_(layer.weight), torch.nn.init.normal_(layer.bias)
     plain, x = layer.weight.detach().t().contiguous(), torch.randn(2, TOKENS, IN)
