@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -98,6 +99,7 @@ def one(recipe: Recipe, overrides: list[str], folder: Path, seed: int) -> dict[s
     """The metrics of a run, which a finished one has kept; `None` if Ctrl-C ended it."""
     folder.mkdir(parents=True, exist_ok=True)
     kept = folder / "metrics.json"
+    same_settings(folder, [*recipe.overrides, *overrides])
     if not kept.is_file() or "interrupted" in json.loads(kept.read_text()):
         preset = preset_file(recipe.preset)
         config = parse(recipe.preset, [*recipe.overrides, *overrides], preset, seed)
@@ -111,6 +113,14 @@ def one(recipe: Recipe, overrides: list[str], folder: Path, seed: int) -> dict[s
             return None
     metrics: dict[str, float] = json.loads(kept.read_text())
     return metrics
+
+
+def same_settings(folder: Path, settings: list[str]) -> None:
+    """Leave a run's settings beside it, and stop where a folder has a run of others."""
+    file = folder / "settings.json"
+    if file.is_file() and json.loads(file.read_text()) != settings:
+        sys.exit(f"{folder}: holds a run with {json.loads(file.read_text())}; give another --out for {settings}")
+    file.write_text(json.dumps(settings))
 
 
 def table(metrics: dict[str, float], names: list[str], setting: str) -> list[str]:

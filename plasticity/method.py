@@ -91,6 +91,27 @@ class Method:
         self.task = int(state["task"])
 
 
+def counted(name: str, value: Any) -> None:
+    """Refuse what is not a whole number of at least 1.
+
+    Raises:
+        ValueError: naming it.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"{name}: expected a whole number of at least 1, got {value!r}")
+
+
+def copied(value: Any, device: torch.device | None = None) -> Any:
+    """The same state with tensors of its own, in dictionaries and lists too, on a device if one is given."""
+    if isinstance(value, Mapping):
+        return {key: copied(item, device) for key, item in value.items()}
+    if isinstance(value, list):
+        return [copied(item, device) for item in value]
+    if not isinstance(value, Tensor):
+        return value
+    return value.clone() if device is None else value.to(device, copy=True)
+
+
 def logits(model: nn.Module) -> Forward:
     """The outputs (B, classes) of a model as a loss takes them.
 

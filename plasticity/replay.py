@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from spiking.events import Events
-from spiking.plasticity.method import Batches, Inputs, Method, pick
+from spiking.plasticity.method import Batches, Inputs, Method, counted, pick
 
 
 class Replay(Method):
@@ -34,8 +34,8 @@ class Replay(Method):
     def __init__(self, per_class: int = 50, batch: int | None = None, *, batch_axis: int = 0, seed: int = 0) -> None:
         super().__init__()
         for name, number in (("per_class", per_class), ("batch", batch)):
-            if number is not None and number < 1:
-                raise ValueError(f"{name}: expected a number above 0, got {number}")
+            if number is not None:
+                counted(name, number)
         self.per_class, self.batch, self.axis = per_class, batch, batch_axis
         self.generator = torch.Generator().manual_seed(seed)
         self.memory: Inputs = None

@@ -54,7 +54,8 @@ def demand(
     if not params.numel():
         return
     low, high = (x.tolist() for x in params.detach().aminmax(dim=1))
-    least = -1 if torch.equal(params[A], params[B]) else 0  # a resonance turns both alike
+    # a resonance turns both alike, and no spike drives its w
+    least = -1 if torch.equal(params[A], params[B]) and not params[Q].any() else 0
     for row, name in NAMES.items():
         if row in (A, C, B):
             if not least <= low[row] <= high[row] <= 1:

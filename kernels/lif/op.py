@@ -208,7 +208,7 @@ def lif(
         save = torch.is_grad_enabled() and any(t.requires_grad for t in inputs)
         spikes, membrane, last, _, _ = flat_sparse.lif_sparse(
             current.to(dtype), recurrent.indptr, recurrent.index, recurrent.values.to(dtype), params, initial, valid,
-            flags.as_list(), surrogate.numbers, trace, save,
+            flags.as_list(), surrogate.numbers, trace or check_finite, save,
         )
     else:
         assert isinstance(surrogate, Surrogate)

@@ -106,6 +106,13 @@ def oja(
     if name == "reference":
         rows = x.to_dense(weight.dtype).flatten(0, 1) if isinstance(x, Events) else x
         return reference.oja(rows, weight, velocity, count, frozen, lr, iterations, decay, clamp, lateral)
+    if isinstance(x, Events) and weight.dtype in (torch.float16, torch.bfloat16):  # events add up in single precision
+        wide = None if velocity is None else velocity.float()
+        found = oja(
+            x, weight.float(), wide, lr=lr, frozen=frozen, iterations=iterations, decay=decay, clamp=clamp,
+            lateral=lateral, backend=backend,
+        )
+        return found[0].to(weight.dtype), None if found[1] is None else found[1].to(weight.dtype)
     V = None if velocity is None else velocity[frozen:].clone()
     if isinstance(x, Events):
         H = _events(x, weight, V, count, frozen, lr, iterations, decay, clamp, lateral, name)

@@ -184,7 +184,7 @@ def token(
     (out, inputs), groups = packed.shape, packed.groups
     x = x.detach().contiguous()
     bias = None if bias is None else bias.detach().contiguous()
-    y, threshold = torch.empty(1, out), torch.empty(1, 1)
+    y, threshold = x.new_empty(1, out), x.new_empty(1, 1)
     events = inputs + (QUAD - 1) * groups + LIMIT // CLIP
     events += -events % QUAD
     scratch = torch.empty(8 * (groups + 1) + 4 * (groups + inputs + events + dot.AHEAD) + events, dtype=torch.uint8)
@@ -206,7 +206,7 @@ def token(
 
 def linear(counts: Tensor, threshold: Tensor, packed: PackedWeight, bias: Tensor | None, mode: str) -> Tensor:
     """y (tokens, out) float32 from counts (tokens, in) int32 and thresholds (tokens, 1)."""
-    y = torch.empty(len(counts), packed.shape[0])
+    y = threshold.new_empty(len(counts), packed.shape[0])
     _run(counts, threshold, packed, bias, mode, y, _NOTHING)
     return y
 
@@ -215,7 +215,8 @@ def sums(counts: Tensor, packed: PackedWeight, mode: str) -> Tensor:
     """The sums of the groups, (tokens, groups, out) int32, from counts (tokens, in) int32."""
     out = packed.shape[0]
     partial = torch.empty(len(counts), packed.groups, out, dtype=torch.int32)
-    _run(counts, torch.zeros(len(counts), 1), packed, None, mode, torch.empty(len(counts), out), partial)
+    threshold = torch.zeros(len(counts), 1, dtype=torch.float32)
+    _run(counts, threshold, packed, None, mode, threshold.new_empty(len(counts), out), partial)
     return partial
 
 

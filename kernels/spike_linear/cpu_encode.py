@@ -123,7 +123,7 @@ def _cut_task(share, counts, group, small, start, far):
 
 def encode(x: Tensor, k: float) -> tuple[Tensor, Tensor]:
     """s (tokens, in) int32 and V_th (tokens, 1) of x (tokens, in) float32, as `reference.encode` returns them."""
-    counts, threshold = torch.empty(x.shape, dtype=torch.int32), torch.empty(len(x), 1)
+    counts, threshold = torch.empty(x.shape, dtype=torch.int32), x.new_empty(len(x), 1)
     given = x.detach().contiguous().numpy(), k, counts.numpy(), threshold.numpy()
     spread(encode_task, -(-len(x) // TOKENS), *given)
     return counts, threshold

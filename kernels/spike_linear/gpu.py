@@ -188,7 +188,7 @@ def sums(counts: Tensor, packed: PackedWeight, mode: str) -> Tensor:
     counts, (out, inputs), groups = counts.contiguous(), packed.shape, packed.groups
     partial = counts.new_empty(len(counts), groups, out)
     if mode == "int":
-        threshold = torch.zeros(len(counts), 1, device=counts.device)
+        threshold = torch.zeros(len(counts), 1, dtype=torch.float32, device=counts.device)
         _multiply(counts, threshold, packed, None, threshold.new_empty(len(counts), out), partial)
     elif len(counts):
         with torch.cuda.device_of(counts):

@@ -276,7 +276,7 @@ def _(grad: Tensor, codes: Tensor, scales: Tensor, out: int, inputs: int, group:
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    _, ctx.bias, codes, scales, *ctx.sizes = inputs[:7]
+    _, _, codes, scales, *ctx.sizes = inputs[:7]
     ctx.save_for_backward(codes, scales)
 
 

@@ -68,7 +68,7 @@ def sums(counts: Tensor, packed: PackedWeight, mode: str) -> Tensor:
 
 def linear(counts: Tensor, threshold: Tensor, packed: PackedWeight, bias: Tensor | None, mode: str) -> Tensor:
     """y[o] = V_th * sum over g, in order, of scale[o, g] * group sum + bias[o], in float32: (tokens, out)."""
-    total = torch.zeros(len(counts), packed.shape[0], device=counts.device)
+    total = threshold.new_zeros(len(counts), packed.shape[0])
     for scale, sums in zip(packed.scale().unbind(1), group_sums(counts, packed, mode), strict=True):
         total += scale * sums.to(torch.float32)
     y = threshold * total

@@ -210,11 +210,13 @@ class Batches:
         examples: which.
         size: examples of a batch.
         seed: of their order; `None` is their own.
+        device: where inputs and labels go.
     """
 
     examples: Examples
     size: int
     seed: tuple[int, ...] | None = None
+    device: str = "cpu"
 
     def __len__(self) -> int:
         return -(-len(self.examples.labels) // self.size)
@@ -224,4 +226,5 @@ class Batches:
         order = np.arange(n) if self.seed is None else np.random.default_rng(self.seed).permutation(n)
         for k in range(0, n, self.size):
             at = order[k : k + self.size]
-            yield self.examples.batch(at), self.examples.labels[torch.from_numpy(at)]
+            labels = self.examples.labels[torch.from_numpy(at)]
+            yield self.examples.batch(at).to(self.device), labels.to(self.device)

@@ -81,7 +81,7 @@ def build(
     plan = Plan()
     try:
         plan.method = _named(method, model, stream, given, seed, plan)
-    except TypeError as error:
+    except (TypeError, RuntimeError) as error:
         raise ValueError(f"options: {method} does not take {given}: {error}") from error
     if isinstance(plan.method, HLOP) and "rows" not in given:
         sizes = projected(model, stream)

@@ -14,7 +14,7 @@ says whose it is:
     A             mean_{i>=j} R[i, j]                                    Diaz-Rodriguez et al. 2018
     BWT_DR        mean_{i>j} R[i, j] - R[j, j]                           the same; Continuum calls it BWT
     intransigence mean_j a[j] - R[j, j], a of a joint model              Chaudhry et al. 2018
-    min_ACC       mean_{j<T-1} min accuracy on j once it was learned     De Lange et al. 2023 (stability gap)
+    min_ACC       mean_{j<T-1} min accuracy on j after its own end       De Lange et al. 2023 (stability gap)
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def metrics(R: Any, before: Any = None, joint: Any = None, within: Any = None) -
         R: (T, T) accuracies, rows are time; what was not measured, above the diagonal, is NaN.
         before: (T,) accuracies before any training, for FWT.
         joint: (T,) accuracies on task j of a model trained jointly on tasks 0 to j, for intransigence.
-        within: (n, T) accuracies measured inside tasks, for `min_ACC`: NaN for tasks not learned yet.
+        within: (n, T) accuracies measured inside tasks, for `min_ACC`: NaN for tasks that are not over.
 
     Returns:
         by name; one task has neither transfer nor forgetting.
@@ -65,7 +65,7 @@ def metrics(R: Any, before: Any = None, joint: Any = None, within: Any = None) -
             inside = np.asarray(within, float)
             if inside.ndim != 2 or inside.shape[1] != T:
                 raise ValueError(f"within: expected (n, {T}), got {inside.shape}")
-            found["min_ACC"] = np.nanmin(np.concatenate([inside, np.where(lower, R, np.nan)]), 0)[:-1].mean()
+            found["min_ACC"] = np.nanmin(np.concatenate([inside, np.where(below, R, np.nan)]), 0)[:-1].mean()
     if joint is not None:
         found["intransigence"] = (_row("joint", joint, T) - learned).mean()
     return {name: float(value) for name, value in found.items()}

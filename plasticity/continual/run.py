@@ -28,7 +28,7 @@ from spiking.plasticity.continual.methods import Plan, build, rank
 from spiking.plasticity.continual.models import default
 from spiking.plasticity.continual.result import Result, load, save
 from spiking.plasticity.continual.streams import Stream
-from spiking.plasticity.method import Method, logits
+from spiking.plasticity.method import Method, counted, logits
 
 MakeModel = Callable[[Stream], nn.Module]
 MakeMethod = Callable[[nn.Module, Stream], Method]
@@ -158,7 +158,8 @@ class _Run:
                 result.rank.setdefault(name, []).append(row)
             if k + 1 < len(tasks) and not self.bound:
                 since = time.perf_counter()
-                train = Batches(tasks[k].train, self.way.batch_size, (self.way.seed, k, self.way.epochs))
+                order = (self.way.seed, k, self.way.epochs)
+                train = Batches(tasks[k].train, self.way.batch_size, order, self.way.device)
                 self.plan.method.next_task(batches=train, **self.plan.options(k + 1))
                 result.seconds += time.perf_counter() - since
             if self.folder is not None:
@@ -226,7 +227,8 @@ class _Run:
             examples = task.test if self.way.on == "test" else task.valid
             assert examples is not None
             if most is not None and most < len(examples.labels):
-                examples = examples.part(np.arange(most))
+                drawn = np.random.default_rng(0).permutation(len(examples.labels))[:most]  # stores lie class by class
+                examples = examples.part(np.sort(drawn))
             right = 0
             for inputs, labels in Batches(examples, SIZE):
                 guess = self._scores(inputs.to(self.way.device), labels).argmax(1).cpu()
@@ -237,8 +239,7 @@ class _Run:
 
 def _check(stream: Stream, epochs: int, batch_size: int, on: str, every: int | None) -> None:
     for name, value in (("epochs", epochs), ("batch_size", batch_size), ("every", 1 if every is None else every)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name}: expected a whole number of at least 1, got {value!r}")
+        counted(name, value)
     if on not in ("test", "valid"):
         raise ValueError(f"on: expected test or valid, got {on!r}")
     if on == "valid" and any(task.valid is None for task in stream.tasks):

@@ -25,6 +25,7 @@ from torch import Tensor
 from spiking.datasets import EventStore, images, load
 from spiking.datasets.split import hold_out_share
 from spiking.plasticity.continual.examples import Examples, Permute, Pictures, Recordings, Rotate, turned_channels
+from spiking.plasticity.method import counted
 
 Source = Any  # the name of a data set, an EventStore, or (images, labels)
 SETTINGS = ("task", "domain", "class")
@@ -92,7 +93,10 @@ class Stream:
     def ordered(self, seed: int) -> Stream:
         """The same tasks in an order that a seed draws."""
         order = np.random.default_rng(seed).permutation(len(self.tasks))
-        return replace(self, tasks=tuple(self.tasks[k] for k in order))
+        group = self.group
+        if group is not None:  # classes of no task keep their -1
+            group = torch.where(group < 0, group, torch.from_numpy(np.argsort(order))[group.clamp(min=0)])
+        return replace(self, tasks=tuple(self.tasks[k] for k in order), group=group)
 
     def allowed(self, labels: Tensor) -> Tensor | None:
         """(B, outputs) bool, the outputs that count for samples of these labels; `None` if all do."""
@@ -132,7 +136,7 @@ def permuted(
         DataError: if files are missing or wrong.
     """
     name, train, tested, shape, classes = _source(source, root, test, binning)
-    _count("tasks", tasks)
+    counted("tasks", tasks)
     first = 100 * run if seed is None else seed
     made = []
     for i in range(tasks):
@@ -156,7 +160,7 @@ def rotated(
         ValueError, DataError: as `permuted`, and if pixels have no places.
     """
     name, train, tested, shape, classes = _source(source, root, test, binning)
-    _count("tasks", tasks)
+    counted("tasks", tasks)
     if shape is None:
         raise ValueError("source: to be turned it must be images (n, H, W) or recordings of a camera with a sensor")
     made = []
@@ -185,14 +189,14 @@ def split(
         raise ValueError(f"setting: expected one of {', '.join(SETTINGS)}, got {setting!r}")
     name, train, tested, shape, total = _source(source, root, test, binning)
     if isinstance(classes, int):
-        _count("classes", classes)
+        counted("classes", classes)
         parts = [list(range(k, min(k + classes, total))) for k in range(0, total, classes)]
     else:
         parts = [[int(c) for c in part] for part in classes]
     flat = [c for part in parts for c in part]
     if len(set(flat)) < len(flat) or not all(0 <= c < total for c in flat):
         raise ValueError(f"classes: expected different classes of 0 to {total - 1}, got {parts}")
-    group = torch.zeros(total, dtype=torch.int64)
+    group = torch.full((total,), -1)
     made = []
     for i, part in enumerate(parts):
         group[part] = i
@@ -270,8 +274,3 @@ def _held_out(name: str, train: Examples, test: Examples, valid: float) -> Task:
         return Task(name, train, test)
     held = hold_out_share(train.labels.numpy(), valid, 0)
     return Task(name, train.part(np.flatnonzero(~held)), test, train.part(np.flatnonzero(held)))
-
-
-def _count(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{name}: expected a whole number of at least 1, got {value!r}")

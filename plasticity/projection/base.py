@@ -44,6 +44,11 @@ class Projection(Method):
         self._fixed = list(_vectors(model, self.sites.values())) if fix_vectors else []
         self._guard: Guard | None = None
 
+    @property
+    def device(self) -> torch.device:
+        """Where the layers lie."""
+        return next(iter(self.sites.values())).weight.device
+
     @torch.no_grad()
     def project(self) -> None:
         """Take out of the gradients what old tasks' inputs would feel; warns once of an optimiser that undoes it."""

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from spiking.events import Events
-from spiking.plasticity.method import Batches, pick
+from spiking.plasticity.method import Batches, counted, pick
 from spiking.plasticity.projection.base import Projection
 from spiking.plasticity.traces import Traces
 
@@ -55,6 +55,7 @@ class GPM(Projection):
         time_first: bool = True,
         fix_vectors: bool = True,
     ) -> None:
+        counted("samples", samples)
         super().__init__(model, layers, "layers", time_first, fix_vectors)
         self.model, self.threshold, self.samples, self.axis = model, threshold, samples, batch_axis
         self._thresholds(0)

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from spiking.events import Events
 from spiking.kernels.oja import Lateral, moment, oja
-from spiking.plasticity.method import Batches
+from spiking.plasticity.method import Batches, copied, counted
 from spiking.plasticity.projection.base import Projection
 from spiking.plasticity.projection.lateral import Shadow
 from spiking.plasticity.projection.rows import complement, first_rows, leading
@@ -86,6 +86,7 @@ class HLOP(Projection):
             raise ValueError("form: quantised lateral neurons project activity; expected 'activity', got 'gradient'")
         if energy is not None and not 0 < energy <= 1:
             raise ValueError(f"energy: expected a share above 0 and up to 1, got {energy}")
+        counted("iterations", iterations)
         super().__init__(model, rows, "rows", time_first, fix_vectors)
         self.preset, self.lateral, self.energy, self.iterations = preset, lateral, energy, iterations
         published = preset == "published"
@@ -254,23 +255,15 @@ class HLOP(Projection):
     def state_dict(self) -> dict[str, Any]:
         own = {n: getattr(self, n) for n in ("weight", "velocity", "top", "direction", "recent", "calls", "rows")}
         own |= {"draw": self.generator.get_state(), "sample": self.traces.generator.get_state()}
-        return {**super().state_dict(), **{name: _copy(value) for name, value in own.items()}}
+        return {**super().state_dict(), **copied(own)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         super().load_state_dict(state)
         for name in ("weight", "velocity", "top", "direction", "recent", "calls", "rows"):
-            setattr(self, name, _copy(state[name]))
+            setattr(self, name, copied(state[name], self.device))
         self.generator.set_state(state["draw"])
         self.traces.generator.set_state(state["sample"])
         self.traces.forget()
-
-
-def _copy(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _copy(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_copy(item) for item in value]
-    return value.clone() if isinstance(value, Tensor) else value
 
 
 def published_rows(layers: tuple[str, str, str], task: int) -> dict[str, int]:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from spiking.events import Events
+from spiking.plasticity.method import copied
 from spiking.plasticity.projection.base import Projection
 from spiking.plasticity.traces import Traces
 
@@ -71,9 +72,8 @@ class OWM(Projection):
 
     def state_dict(self) -> dict[str, Any]:
         own = {"projector": self.projector, "seen": self.seen}
-        return {**super().state_dict(), **{k: {n: P.clone() for n, P in v.items()} for k, v in own.items()}}
+        return {**super().state_dict(), **copied(own)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         super().load_state_dict(state)
-        self.projector = {name: P.clone() for name, P in state["projector"].items()}
-        self.seen = {name: P.clone() for name, P in state["seen"].items()}
+        self.projector, self.seen = copied(state["projector"], self.device), copied(state["seen"], self.device)

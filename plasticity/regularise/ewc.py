@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import log_softmax
 
-from spiking.plasticity.method import Batches, Forward, logits, pick
+from spiking.plasticity.method import Batches, Forward, counted, logits, pick
 from spiking.plasticity.regularise.penalty import Spring
 
 FISHERS = ("exact", "sampled", "empirical")
@@ -50,8 +50,7 @@ class EWC(Spring):
     ) -> None:
         if fisher not in FISHERS:
             raise ValueError(f"fisher: expected one of {', '.join(FISHERS)}, got {fisher!r}")
-        if samples < 1:
-            raise ValueError(f"samples: expected a number above 0, got {samples}")
+        counted("samples", samples)
         super().__init__(model, strength / 2)
         self.model, self.forward, self.fisher, self.samples = model, forward or logits(model), fisher, samples
         self.axis = batch_axis

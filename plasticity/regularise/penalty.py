@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from spiking.plasticity.method import Method
+from spiking.plasticity.method import Method, copied
 
 
 class Spring(Method):
@@ -30,6 +30,11 @@ class Spring(Method):
         self.importance = {name: torch.zeros_like(p) for name, p in self.parameters.items()}
         self.anchor = {name: p.detach().clone() for name, p in self.parameters.items()}
 
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters lie."""
+        return next(iter(self.parameters.values())).device
+
     def penalty(self) -> Tensor:
         if not self.task:
             return next(iter(self.parameters.values())).new_zeros(())
@@ -42,14 +47,10 @@ class Spring(Method):
         return 2 * sum(p.numel() for p in self.parameters.values()) if self.task else 0
 
     def state_dict(self) -> dict[str, Any]:
-        return {**super().state_dict(), "importance": _copy(self.importance), "anchor": _copy(self.anchor)}
+        return {**super().state_dict(), "importance": copied(self.importance), "anchor": copied(self.anchor)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         super().load_state_dict(state)
         if set(state["anchor"]) != set(self.parameters):
             raise ValueError(f"state: expected parameters {sorted(self.parameters)}, got {sorted(state['anchor'])}")
-        self.importance, self.anchor = _copy(state["importance"]), _copy(state["anchor"])
-
-
-def _copy(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: x.clone() for name, x in tensors.items()}
+        self.importance, self.anchor = copied(state["importance"], self.device), copied(state["anchor"], self.device)

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from spiking.plasticity.method import copied
 from spiking.plasticity.regularise.penalty import Spring
 
 
@@ -72,8 +73,8 @@ class SI(Spring):
             self.path[name].zero_()
 
     def state_dict(self) -> dict[str, Any]:
-        return {**super().state_dict(), "path": {name: x.clone() for name, x in self.path.items()}}
+        return {**super().state_dict(), "path": copied(self.path)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         super().load_state_dict(state)
-        self.path = {name: x.clone() for name, x in state["path"].items()}
+        self.path = copied(state["path"], self.device)

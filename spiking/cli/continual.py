@@ -45,13 +45,19 @@ def main(argv: Sequence[str]) -> int:
         raise Mistake(f"no stream {argv[0]!r}; there are {', '.join(STREAMS)}")
     given = words.parse_args(argv)
     methods, options = _methods(given.method), _options(given.set)
-    for name, least in (("seeds", 1), ("jobs", 1), ("epochs", 1), ("batch_size", 1), ("tasks", 1), ("every", 1)):
+    for name in ("seeds", "jobs", "epochs", "batch_size", "tasks", "every", "steps"):
         value = getattr(given, name)
-        if value is not None and value < least:
-            raise Mistake(f"--{name.replace('_', '-')}: expected at least {least}, got {value}")
+        if value is not None and value < 1:
+            raise Mistake(f"--{name.replace('_', '-')}: expected at least 1, got {value}")
     unused = sorted(set(options) - {method.removeprefix(CONTROL) for method in methods})
     if unused:
         raise Mistake(f"--set: {', '.join(unused)} is none of the methods {', '.join(methods)}")
+    import torch
+
+    try:
+        torch.zeros(1, device=given.device)
+    except (RuntimeError, AssertionError) as error:
+        raise Mistake(f"--device: {str(error).splitlines()[0]}") from error
     try:
         stream = _stream(given)  # what is wrong with the data is said before there is a folder
         folder = run_folder(given.out, given.stream, given.resume)

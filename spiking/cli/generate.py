@@ -19,8 +19,10 @@ def main(argv: Sequence[str]) -> int:
     given = words.parse_args(argv)
     if given.tokens < 1:
         raise Mistake(f"--tokens: expected at least 1, got {given.tokens}")
-    if not 0 <= given.temperature < float("inf"):
-        raise Mistake(f"--temperature: expected a number of at least 0, got {given.temperature}")
+    if given.temperature and not 1e-3 <= given.temperature < float("inf"):
+        raise Mistake(f"--temperature: expected a number of at least 0.001, or 0, got {given.temperature}")
+    if not 0 <= given.seed < 2**63:
+        raise Mistake(f"--seed: expected 0 to 2^63 - 1, got {given.seed}")
     if not given.prompt:
         raise Mistake("--prompt: expected some text, got none")
     import torch

@@ -66,7 +66,15 @@ class SpikingMLP(Network):
         layers: list[Layer | Delayed]
         readout: LI | Delayed
         if delays is None:
-            layers = [kind(n, m, recurrent=recurrent, norm=norm, dt=dt, **options) for n, m in hidden]
+            wired = {"fan_out", "recurrent_fan_out"} & options.keys()  # each layer draws connections of its own
+            first = int(options.pop("connectome_seed", 0)) if wired else 0
+            seeds: list[dict[str, Any]] = [
+                {"connectome_seed": first + 2 * k} if wired else {} for k in range(len(hidden))
+            ]
+            layers = [
+                kind(n, m, recurrent=recurrent, norm=norm, dt=dt, **options, **seed)
+                for (n, m), seed in zip(hidden, seeds, strict=True)
+            ]
             readout = LI(sizes[-2], sizes[-1], tau_mem=tau_out, dt=dt, **place)
         else:
             if skip:

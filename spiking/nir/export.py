@@ -122,7 +122,7 @@ class _Writer:
         node, gain = self.neurons(name, layer, (N,))
         scale, shift = self.normalised(name, layer.norm, N)
         if layer.bias is not None:
-            shift = shift + layer.bias.double()
+            shift = shift + layer.bias.double().cpu()
         if gain is not None:
             if skip and not np.allclose(gain, 1):
                 raise ValueError(f"{name}: skip: {self.title} wants thresholds of 1, which an edge cannot scale to")

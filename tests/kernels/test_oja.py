@@ -70,9 +70,15 @@ def test_single_precision_and_half(decay):
     x, H, V = draw(7, 33, 9, decay)
     wanted = oja(x, H, V, lr=0.03, decay=decay, backend="reference")
     for dtype, tolerance in ((torch.float32, 1e-6), (torch.bfloat16, 2e-2)):
-        found = oja(x, H.to(dtype), None if V is None else V.to(dtype), lr=0.03, decay=decay)
+        narrow = H.to(dtype), None if V is None else V.to(dtype)
+        found = oja(x, *narrow, lr=0.03, decay=decay)
         assert found[0].dtype == dtype
         agree([None if a is None else a.double() for a in found], wanted, tolerance)
+        spikes = Events.from_dense((x.view(7, 1, 33) > 0.5).double(), 1.0)
+        found = oja(spikes, *narrow, lr=0.03, decay=decay)
+        assert found[0].dtype == dtype
+        known = oja(spikes, H, V, lr=0.03, decay=decay, backend="reference")
+        agree([None if a is None else a.double() for a in found], known, tolerance)
 
 
 def test_nothing_to_learn_changes_nothing():

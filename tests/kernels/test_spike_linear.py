@@ -359,3 +359,15 @@ def test_other_processors_find_the_same(tmp_path: Path) -> None:
     }  # fmt: skip
     script = f"INTEL = True\n{PORTABLE}"
     subprocess.run([sys.executable, "-c", script], env=environment, check=True, cwd=tmp_path, timeout=300)
+
+
+@pytest.mark.parametrize("default", [torch.float64, torch.bfloat16])
+def test_the_default_type_does_not_matter(default):
+    packed, x = pack(weights(33, 70, 0), 16), tokens(3, 70, 0, 1.0)
+    wanted = [spike_linear(one, packed, mode=mode) for one in (x, x[:1]) for mode in MODES]
+    torch.set_default_dtype(default)
+    try:
+        found = [spike_linear(one, packed, mode=mode) for one in (x, x[:1]) for mode in MODES]
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert all(torch.equal(a, b) for a, b in zip(found, wanted, strict=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import torch
 
 from spiking.bench import PEERS, WORKS, measure, peers
 from spiking.bench import run as bench_run
-from spiking.bench.compare import agree
+from spiking.bench.compare import Agreement, agree
 from spiking.bench.memory import in_fresh_process, peak
 from spiking.bench.pair import Pair
 from spiking.bench.report import metrics, table
@@ -74,6 +75,13 @@ def test_no_ratio_when_the_sides_differ(monkeypatch: pytest.MonkeyPatch, capsys:
     said = capsys.readouterr().out
     assert "the sides disagree" in said and "No ratio for snntorch: Leaky, which disagrees" in said
     assert "Fastest" not in said
+
+
+def test_a_number_that_is_none_is_no_agreement() -> None:
+    assert Agreement(0.0, {"W": 1e-7, "V": 1e-7}, 0.1, True).equal
+    for errors in ({"W": 1e-7, "V": math.nan}, {"W": math.nan, "V": 1e-7}):
+        assert not Agreement(0.0, errors, 0.1, True).equal
+    assert not Agreement(math.nan, {"W": 0.0}, 0.1, True).equal
 
 
 def test_a_way_that_fails_is_said_and_left_out(monkeypatch: pytest.MonkeyPatch) -> None:

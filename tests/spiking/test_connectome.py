@@ -161,3 +161,11 @@ def test_connections_of_another_size_are_refused() -> None:
         Connectome(20, 30, 5).load_state_dict(Connectome(21, 30, 5).state_dict())
     with pytest.raises(RuntimeError, match="size mismatch for index"):
         Connectome(20, 30, 5).load_state_dict(Connectome(20, 30, 6).state_dict())
+
+
+def test_stacked_layers_draw_their_own_connections() -> None:
+    net = SpikingMLP([20, 20, 20, 4], neuron="lif", recurrent=True, fan_out=5, recurrent_fan_out=3)
+    tables = [c.index for layer in net.layers for c in (layer.connectome, layer.recurrent_connectome)]
+    assert all(a.shape != b.shape or not torch.equal(a, b) for k, a in enumerate(tables) for b in tables[:k])
+    again = SpikingMLP([20, 20, 20, 4], neuron="lif", recurrent=True, fan_out=5, recurrent_fan_out=3)
+    assert torch.equal(again.layers[1].connectome.index, net.layers[1].connectome.index)

@@ -12,10 +12,11 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from spiking.bench import ours
 from spiking.bench.pair import Pair, modes
+from spiking.bench.peers.fan import Fan
 from spiking.bench.peers.spike import spike_with
 from spiking.bench.work import Problem
 from spiking.kernels.surrogate import derivative
@@ -23,17 +24,6 @@ from spiking.neurons import like
 
 PACKAGE = "sinabs"
 TAU, TAU_ADAPT, STRENGTH = 10.0, 50.0, 1.0
-
-
-class Fan(nn.Module):
-    """Recurrent connections through the matrix of the problem."""
-
-    def __init__(self, matrix: Tensor) -> None:
-        super().__init__()
-        self.matrix = matrix
-
-    def forward(self, z: Tensor) -> Tensor:
-        return z @ self.matrix
 
 
 def pair(problem: Problem, compiled: bool) -> Pair | None:

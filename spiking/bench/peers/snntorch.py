@@ -8,27 +8,17 @@ It has no adaptive neuron and no delays. Its neurons without a loop (`StateLeaky
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from spiking.bench import ours
 from spiking.bench.pair import Pair, modes
+from spiking.bench.peers.fan import Fan
 from spiking.bench.peers.spike import spike_with
 from spiking.bench.work import Problem
 from spiking.neurons import like
 
 PACKAGE = "snntorch"
 BETA = 0.9
-
-
-class Fan(nn.Module):
-    """Its recurrent Linear, replaced by one that reads the matrix of the problem."""
-
-    def __init__(self, matrix: Tensor) -> None:
-        super().__init__()
-        self.matrix = matrix
-
-    def forward(self, z: Tensor) -> Tensor:
-        return z @ self.matrix
 
 
 def pair(problem: Problem, compiled: bool) -> Pair | None:

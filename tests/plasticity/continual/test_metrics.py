@@ -28,6 +28,10 @@ def test_by_hand() -> None:
     assert np.allclose(forgetting_matrix(R), [[0, 0, 0], [0.2, 0, 0], [0.1, 0.2, 0]])
 
 
+def test_the_minimum_begins_after_a_task_s_end() -> None:
+    assert math.isclose(metrics([[0.5, 0.5], [0.9, 0.9]], within=[[0.8, math.nan]])["min_ACC"], 0.8)
+
+
 @given(st.integers(1, 6), st.integers(0, 99))
 def test_bounds(T: int, seed: int) -> None:
     matrix = np.random.default_rng(seed).random((T, T))

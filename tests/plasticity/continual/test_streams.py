@@ -62,6 +62,19 @@ def test_own_seed_and_order() -> None:
     assert mixed.describe() != a.describe() and a.describe() == streams.permuted(squares(), tasks=3, run=2).describe()
 
 
+def test_outputs_that_count_go_with_their_task_in_any_order() -> None:
+    """Classes of no task never count, and a task's own outputs are found at its new place."""
+    stream = streams.split(squares(60, 6), classes=[[2, 3], [4, 5]], setting="task", test=squares(30, 6))
+    assert stream.group is not None and stream.group.tolist() == [-1, -1, 0, 0, 1, 1]
+    for seed in range(4):
+        ordered = stream.ordered(seed)
+        assert ordered.group is not None and ordered.group.tolist()[:2] == [-1, -1]
+        for k, task in enumerate(ordered.tasks):
+            assert set(ordered.group[task.train.labels].tolist()) == {k}
+            allowed = ordered.allowed(task.train.labels)
+            assert allowed is not None and set(allowed.sum(1).tolist()) == {2}
+
+
 @pytest.mark.parametrize("valid", [0.0, 0.25])
 def test_validation_is_held_out_of_training(valid: float) -> None:
     data, labels = squares()

@@ -177,7 +177,7 @@ def test_calibration_keeps_its_budget_and_spends_it(folder: Path) -> None:
         (["convert", "MODEL", "--text", "TEXT", "--budget", "-1"], "budget: expected more than 0, got -1.0"),
         (["generate", "MODEL", "--prompt", ""], "--prompt: expected some text"),
         (["generate", "MODEL", "--prompt", "a", "--tokens", "0"], "--tokens: expected at least 1, got 0"),
-        (["generate", "MODEL", "--prompt", "a", "--temperature", "nan"], "--temperature: expected a number of"),
+        (["generate", "MODEL", "--prompt", "a", "--temperature", "nan"], "expected a number of at least 0.001"),
         (["evaluate", "MODEL"], "holds a language model; give the --text"),
         (["evaluate", "MODEL", "--text", "nowhere"], "--text: no file nowhere"),
     ],
