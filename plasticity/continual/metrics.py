@@ -65,7 +65,7 @@ def metrics(R: Any, before: Any = None, joint: Any = None, within: Any = None) -
             inside = np.asarray(within, float)
             if inside.ndim != 2 or inside.shape[1] != T:
                 raise ValueError(f"within: expected (n, {T}), got {inside.shape}")
-            found["min_ACC"] = np.nanmin(np.concatenate([inside, np.where(below, R, np.nan)]), 0)[:-1].mean()
+            found["min_ACC"] = np.nanmin(np.concatenate([inside, np.where(below, R, np.nan)])[:, :-1], 0).mean()
     if joint is not None:
         found["intransigence"] = (_row("joint", joint, T) - learned).mean()
     return {name: float(value) for name, value in found.items()}

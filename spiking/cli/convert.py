@@ -39,7 +39,6 @@ def main(argv: Sequence[str]) -> int:
 
     hush()
     model, tokenizer = model_and_tokenizer(given.model)
-    model.float()
     try:
         folder = run_folder(given.out, "convert", None)
         settings = Settings(

@@ -66,7 +66,7 @@ def convert(model: Any, tokenizer: Any, text: str | Path, out: Path, settings: S
     """Convert a model in place, write it and its report into a folder.
 
     Arguments:
-        model: a float causal language model of Hugging Face.
+        model: a float causal language model of Hugging Face; one in half precision is taken in single.
         tokenizer: its tokenizer, saved beside it.
         text: UTF-8 file.
         out: a folder; it receives `model/`, `metrics.json`, `table.json`, `layers.csv`, `coverage.txt`, `spikes.png`,
@@ -85,6 +85,7 @@ def convert(model: Any, tokenizer: Any, text: str | Path, out: Path, settings: S
         raise ValueError(f"budget: expected more than 0, got {settings.budget}")
     if weights_of(model):
         raise ValueError("model: it spikes already; convert the float model that it was made from")
+    model.float()
     part = {name: read(text, tokenizer, name, settings.limit) for name in ("train", "valid", "test")}
 
     def score(name: str, what: str) -> Score:
