@@ -9,7 +9,8 @@ Xiao, Meng, Zhang, He & Lin 2024, "Hebbian learning based orthogonal projection 
 networks". `preset="published"` keeps their numbers: momentum 0.9, clamp 10, five iterations on each batch, a step of
 0.001 in the first layer if it is a matrix and of 0.01 elsewhere, orthogonal new rows. `preset="improved"` is ours:
 
-* new rows start in the complement of the old ones, and are made orthonormal when the task ends;
+* new rows start in the complement of the old ones; ten more than asked for learn, and when the task ends the best of
+  them stay, orthonormal;
 * no momentum, no clamp; the step is 0.3 / lambda_1, lambda_1 the largest eigenvalue of what the old rows leave, so that
   every layer is at the same distance from the bound eta lambda_1 < 1;
 * rows of a layer never exceed its inputs, and `energy` drops those that a share of the activity's energy does not need.
@@ -34,7 +35,10 @@ from spiking.plasticity.traces import Traces
 
 PRESETS = ("improved", "published")
 STEP = 0.3  # eta lambda_1 of the improved preset
+SPARE = 10  # its rows that learn beside those asked for, since the last ones of any number are found slowly
+FIRST = 20  # power iterations on a task's first batch
 CHECK = 10  # calls of learn() between two looks at the rows
+STATE = ("weight", "velocity", "top", "direction", "spread", "recent", "calls", "rows")
 RECENT = 8  # batches that `energy` and `report` are measured on
 
 
@@ -99,6 +103,7 @@ class HLOP(Projection):
         self.velocity = dict(self.basis)
         self.top = dict.fromkeys(self.sites, 0.0)
         self.direction = {name: H.new_ones(H.shape[1], 1) for name, H in self.basis.items()}
+        self.spread = dict(self.basis)  # second moments of the new rows' activity, by which the best are chosen
         self.recent: dict[str, list[Tensor]] = {name: [] for name in self.sites}
         self.calls = 0
         self._grow(self._fitting(rows, dict.fromkeys(self.sites, 0), capped=False))
@@ -134,12 +139,14 @@ class HLOP(Projection):
         """Add new rows to H, at most as many as there are directions left."""
         self.rows = dict(rows)
         for name, H in self.basis.items():
-            draw = first_rows(min(rows[name], H.shape[1] - H.shape[0]), H.shape[1], self.generator).to(H)
+            spare = SPARE if rows[name] and self.preset == "improved" else 0
+            draw = first_rows(min(rows[name] + spare, H.shape[1] - H.shape[0]), H.shape[1], self.generator).to(H)
             new = draw if self.preset == "published" else complement(draw, H)
             self.weight[name] = torch.cat([H, new])
             self.velocity[name] = torch.zeros_like(self.weight[name])
             self.top[name], self.recent[name] = 0.0, []
             self.direction[name] = H.new_ones(H.shape[1], 1)
+            self.spread[name] = H.new_zeros(len(new), len(new))
 
     @torch.no_grad()
     def outside(self, name: str, G: Tensor) -> Tensor:
@@ -168,6 +175,8 @@ class HLOP(Projection):
             self.weight[name] = H
             if V is not None:
                 self.velocity[name] = V
+            if self.preset == "improved":
+                self.spread[name].lerp_(H[old:] @ moment(x, H[old:].t()), 0.01)
             if look:
                 self._check(name, lr)
                 rows = x.to_dense().flatten(0, 1)[x.valid().flatten()] if isinstance(x, Events) else x
@@ -176,10 +185,11 @@ class HLOP(Projection):
     def _step(self, name: str, x: Tensor | Events) -> float:
         """STEP over the largest eigenvalue of what the old rows leave, that of the worst of the last batches.
 
-        Each batch adds two power iterations to those of the batches before.
+        Each batch adds two power iterations to those of the batches before, the first one takes FIRST: found too small
+        there, the eigenvalue would let the first step pass the bound.
         """
         H, u = self.basis[name], self.direction[name]
-        for _ in range(2):
+        for _ in range(2 if self.top[name] else FIRST):
             u = u - H.t() @ (H @ u)
             u = moment(x, u / u.norm().clamp(min=1e-30))
         u = u - H.t() @ (H @ u)
@@ -223,7 +233,10 @@ class HLOP(Projection):
         H, old = self.weight[name], self.basis[name]
         if self.preset == "published":
             return H
-        new = complement(H[old.shape[0] :], old)
+        new = H[old.shape[0] :]
+        if self.spread[name].any():
+            new = torch.linalg.eigh(self.spread[name])[1].flip(1)[:, : self.rows[name]].t() @ new
+        new = complement(new[: self.rows[name]], old)
         if self.energy is not None and self.recent[name]:
             new = leading(torch.cat(self.recent[name]), old, new, self.energy)
         return torch.cat([old, new])
@@ -235,12 +248,14 @@ class HLOP(Projection):
 
     @torch.no_grad()
     def report(self) -> dict[str, dict[str, float]]:
-        """Layer -> rows, inputs, share of the last batches' energy that all rows hold, error max |H H^T - I|."""
+        """Layer -> rows that would stay if the task ended now, inputs, share of late batches' energy they hold,
+        error max |H H^T - I| of all that learn."""
         found = {}
-        for name, H in self.weight.items():
+        for name, learning in self.weight.items():
+            H = self._kept(name)
             entry = {"rows": float(H.shape[0]), "inputs": float(H.shape[1])}
-            if H.shape[0]:
-                entry["error"] = float((H @ H.t() - torch.eye(H.shape[0]).to(H)).abs().max())
+            if learning.shape[0]:
+                entry["error"] = float((learning @ learning.t() - torch.eye(learning.shape[0]).to(H)).abs().max())
             if self.recent[name]:
                 x = torch.cat(self.recent[name])
                 left = x - (x @ H.t()) @ H
@@ -253,13 +268,13 @@ class HLOP(Projection):
         return sum(H.numel() for H in self.weight.values()) * (2 if self.decay else 1)
 
     def state_dict(self) -> dict[str, Any]:
-        own = {n: getattr(self, n) for n in ("weight", "velocity", "top", "direction", "recent", "calls", "rows")}
+        own = {name: getattr(self, name) for name in STATE}
         own |= {"draw": self.generator.get_state(), "sample": self.traces.generator.get_state()}
         return {**super().state_dict(), **copied(own)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         super().load_state_dict(state)
-        for name in ("weight", "velocity", "top", "direction", "recent", "calls", "rows"):
+        for name in STATE:
             setattr(self, name, copied(state[name], self.device))
         self.generator.set_state(state["draw"])
         self.traces.generator.set_state(state["sample"])
