@@ -16,6 +16,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from spiking.events import Events
 from spiking.kernels.dendrites import strongest
 
 
@@ -80,7 +81,7 @@ class DendriticMLP(nn.Module):
     """Layers of active dendrites with k winners each, and a sparse linear readout.
 
     Call `begin_task` with a task's training samples before the task. While training, the context is that task's
-    prototype, in evaluation each sample's nearest one.
+    prototype, in evaluation each sample's nearest one; before the first task there is none, and every gate is 1/2.
 
     Arguments:
         sizes: inputs, units of each hidden layer, classes; 784, 2048, 2048, 10 in the paper.
@@ -130,17 +131,19 @@ class DendriticMLP(nn.Module):
         """(B,) number of the prototype nearest to each sample."""
         return torch.cdist(x, self.prototypes).argmin(1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits (B, classes) of samples (B, inputs).
+    def forward(self, x: Tensor | Events) -> Tensor:
+        """Logits (B, classes) of samples (B, inputs), or of Events' counts.
 
         Raises:
-            RuntimeError: before the first task has begun.
+            RuntimeError: in training, before the first task has begun.
         """
-        if not len(self.prototypes):
+        x = x.counts() if isinstance(x, Events) else x
+        if self.training and not len(self.prototypes):
             raise RuntimeError("prototypes: there are none yet; call begin_task with the first task's samples")
-        which = len(self.prototypes) - 1 if self.training else self.nearest(x)
+        contexts = self.prototypes if len(self.prototypes) else self.prototypes.new_zeros(1, x.shape[1])
+        which = len(contexts) - 1 if self.training or not len(self.prototypes) else self.nearest(x)
         for layer, k in zip(self.layers, self.winners, strict=True):
-            x = k_winners(layer(x, self.prototypes, which), k)
+            x = k_winners(layer(x, contexts, which), k)
         return nn.functional.linear(x, self.weight * self.mask, self.bias)
 
     def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *rest: object) -> None:

@@ -50,6 +50,13 @@ class Method:
         """
         return inputs, labels
 
+    def begin_task(self, batches: Batches) -> None:
+        """Look at a task before it is learned, for methods that need to know what it is like.
+
+        Arguments:
+            batches: its inputs and labels.
+        """
+
     def penalty(self) -> Tensor:
         """What to add to the loss, a tensor of no dimension."""
         return torch.zeros(())

@@ -7,6 +7,8 @@
     gpm, owm        other projections, of all layers with weights
     ewc, si         springs
     replay          a memory of samples
+    dendrites       active dendrites, a network of its own (contexts.py); dendrites-published brings optimiser and
+                    epochs too
 
 HLOP's published rows are those of 784-800-800-10 and ten tasks; layers of other widths get the same shares of theirs.
 Heads whose outputs belong to one task each are not projected.
@@ -23,13 +25,14 @@ import torch
 from torch import Tensor, nn
 
 from spiking.plasticity import EWC, GPM, HLOP, OWM, SI, Method, Replay, logits
+from spiking.plasticity.continual import contexts
 from spiking.plasticity.continual.streams import Stream
 from spiking.plasticity.projection.base import Projection
 from spiking.plasticity.projection.hlop import published_rows
 from spiking.plasticity.sites import every
 
 BOUNDS = ("sequential", "joint", "cumulative")
-NAMES = (*BOUNDS, "hlop", "hlop-published", "gpm", "owm", "ewc", "si", "replay")
+NAMES = (*BOUNDS, "hlop", "hlop-published", "gpm", "owm", "ewc", "si", "replay", *contexts.NAMES)
 PUBLISHED = (784, 800, 800)  # inputs of the layers that the published rows are of
 STRENGTH = 100.0  # of EWC; the best depends on the stream and is found with valid=
 
@@ -92,6 +95,8 @@ def build(
 def _named(
     method: str, model: nn.Module, stream: Stream, given: dict[str, Any], seed: int, plan: Plan
 ) -> Method:
+    if method in contexts.NAMES:
+        return contexts.Contexts(model)
     sizes = projected(model, stream)
     if method.startswith("hlop"):
         preset = "published" if method == "hlop-published" else "improved"

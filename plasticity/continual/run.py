@@ -15,6 +15,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from spiking.plasticity.continual import contexts
 from spiking.plasticity.continual.examples import Batches, Examples, Mixed
 from spiking.plasticity.continual.methods import Plan, build, rank
 from spiking.plasticity.continual.models import default
@@ -75,17 +77,18 @@ def run(
     Arguments:
         stream: the tasks.
         method: a name of `methods.NAMES`: "sequential", "joint", "cumulative", "hlop", "hlop-published", "gpm", "owm",
-            "ewc", "si", "replay"; a `Method` of one's own, made for `model`; or what makes one from model and stream.
+            "ewc", "si", "replay", "dendrites", "dendrites-published"; a `Method` of one's own, made for `model`; or
+            what makes one from model and stream. "dendrites-published" brings `optimizer`, `epochs` and `batch_size`.
         model: one's own, trained in place; what makes one from the stream; "snn" or `None`, the default spiking
             network; "ann", the control of equal widths without spikes. It returns logits (B, outputs), or readouts
-            (T, B, outputs) alone or before its states.
+            (T, B, outputs) alone or before its states. "dendrites" brings its own, without spikes.
         optimizer: makes one from parameters, anew for each task; `None` is plain gradient descent.
         lr: of plain gradient descent.
         epochs: through each task.
         batch_size: examples of a step.
         seed: of weights, batches and whatever the method draws.
         order: seed of the order of tasks; `None` is their own.
-        options: of a method by name.
+        options: of a method by name; of "dendrites" those of its network, `widths` and `segments` among them.
         folder: where the checkpoint lies, from which the run goes on if it is there.
         on: "test", or "valid" to choose numbers by.
         every: measure the tasks begun so far every so many steps inside tasks, on `probe` examples of each.
@@ -105,10 +108,14 @@ def run(
     if order is not None:
         stream = stream.ordered(order)
     make = optimizer or (lambda parameters: torch.optim.SGD(parameters, lr=lr))
+    if method == "dendrites-published":
+        tasks = len(stream.tasks)
+        make = partial(contexts.published_optimizer, tasks)
+        epochs, batch_size = contexts.published_pace(tasks)[0], contexts.PUBLISHED_BATCH
     way = _Way(make, epochs, batch_size, seed, on, every, probe, device)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        net = _model(model, stream).to(device)
+        net = _model(model, stream, method, options).to(device)
         _check_head(net, stream, device)
         plan = build(method, net, stream, options, seed)
         configuration = {
@@ -148,6 +155,8 @@ class _Run:
             torch.manual_seed(self.way.seed * 1000 + k)
             start, spent = time.perf_counter(), result.seconds
             self.plan.task = k
+            if not self.bound:
+                self.plan.method.begin_task(Batches(self.stream.tasks[k].train, SIZE, device=self.way.device))
             result.stored.append(int(self.plan.method.stored()))
             if self.bound == "joint" and k:
                 result.rows.append(result.rows[0])
@@ -246,7 +255,18 @@ def _check(stream: Stream, epochs: int, batch_size: int, on: str, every: int | N
         raise ValueError("on: the stream has no validation examples; make it with valid=0.1")
 
 
-def _model(model: nn.Module | MakeModel | str | None, stream: Stream) -> nn.Module:
+def _model(
+    model: nn.Module | MakeModel | str | None, stream: Stream, method: Any, options: Mapping[str, Any] | None
+) -> nn.Module:
+    if isinstance(method, str) and method in contexts.NAMES:
+        given = dict(options or {})
+        if model is None:
+            try:
+                return contexts.network(stream, method == "dendrites-published", **given)
+            except TypeError as error:
+                raise ValueError(f"options: {method} does not take {given}: {error}") from error
+        if given:
+            raise ValueError(f"options: {method} takes them for the network it brings, got {given} beside a model")
     if model is None or isinstance(model, str):
         return default(stream, model or "snn")
     return model if isinstance(model, nn.Module) else model(stream)

@@ -122,15 +122,19 @@ def _one(
     """One method with one seed; in a process of its own it makes the stream anew."""
     import torch
 
-    from spiking.plasticity.continual import run
+    from spiking.plasticity.continual import contexts, run
     from spiking.plasticity.continual.models import default
 
     if threads is not None:
         torch.set_num_threads(threads)
     name, kind = method.removeprefix(CONTROL), "ann" if method.startswith(CONTROL) else "snn"
+    model: Any = partial(default, kind=kind, widths=given.widths, steps=given.steps)
+    if name in contexts.NAMES:
+        model = None
+        if given.widths and name == "dendrites":
+            options = {**options, name: {"widths": given.widths, **options.get(name, {})}}
     return run(
-        _stream(given) if stream is None else stream, name,
-        partial(default, kind=kind, widths=given.widths, steps=given.steps),
+        _stream(given) if stream is None else stream, name, model,
         lr=given.lr, epochs=given.epochs, batch_size=given.batch_size, seed=seed, order=given.order,
         options=options.get(name), folder=folder / f"seed{seed}" / method, on=given.on, every=given.every,
         device=given.device, report=lambda line: print(f"seed {seed}  {method:<14}{line}", flush=True),
@@ -153,6 +157,7 @@ def _stream(given: argparse.Namespace) -> Stream:
 
 
 def _methods(text: str) -> list[str]:
+    from spiking.plasticity.continual import contexts
     from spiking.plasticity.continual.methods import check_name
 
     methods = [method.strip() for method in text.split(",") if method.strip()]
@@ -163,6 +168,8 @@ def _methods(text: str) -> list[str]:
             check_name(method.removeprefix(CONTROL))
         except ValueError as error:
             raise Mistake(f"--{error}; {CONTROL}... is the control without spikes") from error
+        if method.startswith(CONTROL) and method.removeprefix(CONTROL) in contexts.NAMES:
+            raise Mistake(f"--method: {method.removeprefix(CONTROL)} has no spikes, so there is no {method}")
     return methods
 
 

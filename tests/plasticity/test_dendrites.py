@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
+from spiking.events import Events
 from spiking.plasticity.dendrites import ActiveDendrites, DendriticMLP, k_winners
 
 
@@ -94,6 +95,23 @@ def test_contexts_keep_tasks_apart(seed):
     assert torch.equal(again(x), model(x))
 
 
+def test_before_the_first_task_every_gate_is_a_half():
+    torch.manual_seed(0)
+    model = DendriticMLP((6, 8, 3), winners=1.0).eval()
+    x = torch.randn(5, 6)
+    layer = model.layers[0]
+    hidden = (x @ (layer.weight * layer.mask).t() + layer.bias) / 2
+    torch.testing.assert_close(model(x), hidden @ (model.weight * model.mask).t() + model.bias)
+
+
+def test_events_are_counted():
+    torch.manual_seed(0)
+    model = DendriticMLP((6, 40, 3), winners=0.5).eval()
+    x = (torch.rand(7, 5, 6) < 0.4).float()
+    model.begin_task(x.sum(0))
+    assert torch.equal(model(Events.from_dense(x, 1.0)), model(x.sum(0)))
+
+
 def test_bad_input():
     for make, words in (
         (lambda: DendriticMLP((4, 3)), "sizes: expected"), (lambda: DendriticMLP((4, 3, 2), winners=0), "winners:"),
@@ -103,5 +121,5 @@ def test_bad_input():
     ):  # fmt: skip
         with pytest.raises(ValueError, match=words):
             make()
-    with pytest.raises(RuntimeError, match="begin_task"):
+    with pytest.raises(RuntimeError, match="begin_task"):  # of no use to train without a context
         DendriticMLP((4, 3, 2))(torch.zeros(1, 4))
