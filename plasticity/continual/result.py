@@ -118,6 +118,7 @@ def load(folder: Path, configuration: Mapping[str, Any] | None = None) -> dict[s
         raise DataError(f"{path}: can't be read as a checkpoint; delete it to begin again") from error
     there = state["configuration"]
     if configuration is not None:
+        configuration = _plain(configuration)
         differing = [
             f"{name} {there.get(name)!r}, asked for {configuration.get(name)!r}"
             for name in [*configuration, *(name for name in there if name not in configuration)]
