@@ -1,6 +1,6 @@
 """Method: what every way to learn tasks one after the other does, and where in a training step.
 
-    inputs, labels = method.observe(inputs, labels, task)   # before the forward pass
+    inputs, labels = method.observe(inputs, labels, task)   # before the forward pass; or observe(batch)
     loss = cross_entropy(model(inputs), labels) + method.penalty()
     loss.backward()
     method.project()                                        # after unscaling gradients, before clipping them
@@ -37,18 +37,21 @@ class Method:
     def __init__(self) -> None:
         self.task = 0
 
-    def observe(self, inputs: Inputs, labels: Tensor, task: int = 0) -> tuple[Inputs, Tensor]:
+    def observe(self, inputs: Inputs, labels: Tensor | None = None, task: int = 0) -> tuple[Inputs, Tensor]:
         """What to train on instead of a batch, before the forward pass.
 
         Arguments:
-            inputs: Events (T, B, in) or a tensor.
-            labels: (B,).
+            inputs: Events (T, B, in) or a tensor; or a batch, the pair (inputs, labels).
+            labels: (B,); `None` beside a pair.
             task: number of the task the batch belongs to.
 
         Returns:
             inputs and labels, of more samples where a method remembers some.
+
+        Raises:
+            ValueError: if there are no labels, or twice.
         """
-        return inputs, labels
+        return pair(inputs, labels)
 
     def begin_task(self, batches: Batches) -> None:
         """Look at a task before it is learned, for methods that need to know what it is like.
@@ -96,6 +99,23 @@ class Method:
         if wanted != given:
             raise ValueError(f"state: {type(self).__name__} expects {sorted(wanted)}, got {sorted(given)}")
         self.task = int(state["task"])
+
+
+def pair(inputs: Inputs, labels: Tensor | None) -> tuple[Inputs, Tensor]:
+    """Inputs and labels, given as two or as a pair.
+
+    Raises:
+        ValueError: if they are neither.
+    """
+    paired = isinstance(inputs, (tuple, list))
+    if paired and labels is None and len(inputs) == 2:
+        inputs, labels = inputs
+    elif paired or not isinstance(labels, Tensor):
+        what = f"{type(inputs).__name__} of {len(inputs)}" if paired else type(inputs).__name__
+        raise ValueError(
+            f"observe: expected inputs and labels, or the pair of them, got {what} and {type(labels).__name__}"
+        )
+    return inputs, labels
 
 
 def counted(name: str, value: Any) -> None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from spiking.events import Events
-from spiking.plasticity.method import Batches, Inputs, Method, counted, pick
+from spiking.plasticity.method import Batches, Inputs, Method, counted, pair, pick
 
 
 class Replay(Method):
@@ -43,8 +43,9 @@ class Replay(Method):
         self.origin = torch.zeros(0, dtype=torch.int64)
         self.tasks = self.origin
 
-    def observe(self, inputs: Inputs, labels: Tensor, task: int = 0) -> tuple[Inputs, Tensor]:
+    def observe(self, inputs: Inputs, labels: Tensor | None = None, task: int = 0) -> tuple[Inputs, Tensor]:
         """The batch, and behind it samples from memory, none twice; see `Method.observe`."""
+        inputs, labels = pair(inputs, labels)
         self.tasks = torch.full((len(labels),), task)
         if self.memory is None:
             return inputs, labels

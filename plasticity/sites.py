@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from spiking.networks import SpikingConv2d
 from spiking.neurons import Layer
@@ -119,6 +120,7 @@ def every(model: nn.Module, time_first: bool = True) -> dict[str, Site]:
 
 
 def _all(model: nn.Module, time_first: bool) -> dict[str, Site]:
+    model = model.module if isinstance(model, DistributedDataParallel) else model
     return {name: site for name, module in model.named_modules() if (site := _site(name, module, time_first))}
 
 

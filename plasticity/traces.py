@@ -17,6 +17,7 @@ from torch import Tensor
 
 from spiking.events import Events
 from spiking.plasticity.sites import Site
+from spiking.plasticity.together import joined, world
 
 KINDS = ("rates", "weighted", "steps")
 
@@ -76,7 +77,7 @@ class Traces:
         return rows
 
     def take(self, name: str) -> Tensor | Events:
-        """The activity (R, n) of a site since the last call, which is forgotten.
+        """The activity (R, n) of a site since the last call, that of all processes; it is forgotten.
 
         Raises:
             RuntimeError: if there was none.
@@ -88,11 +89,13 @@ class Traces:
                 "and through the module itself?"
             )
         self._seen[name] = []
+        if world() > 1:
+            return joined(torch.cat([reduce_events(x, "steps", 1.0) if isinstance(x, Events) else x for x in seen]))
         if len(seen) == 1:
             return seen[0]
         if all(isinstance(x, Events) for x in seen):
             return Events.cat([x for x in seen if isinstance(x, Events)])
-        return torch.cat([x.to_dense().flatten(0, 1) if isinstance(x, Events) else x for x in seen])
+        return torch.cat([reduce_events(x, "steps", 1.0) if isinstance(x, Events) else x for x in seen])
 
     def forget(self) -> None:
         """Drop what was seen."""

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from spiking.plasticity import EWC, GPM, HLOP, OWM, SI, Method, Replay, logits
 from spiking.plasticity.continual import contexts
 from spiking.plasticity.continual.streams import Stream
+from spiking.plasticity.method import Batches
 from spiking.plasticity.projection.base import Projection
 from spiking.plasticity.projection.hlop import published_rows
 from spiking.plasticity.sites import every
@@ -148,11 +149,9 @@ def rows(sizes: Mapping[str, int], task: int) -> dict[str, int]:
 
 
 @torch.no_grad()
-def rank(method: Method) -> dict[str, list[float]]:
-    """By layer, rows that a method with subspaces uses in this task, inputs of the layer, share of energy captured."""
-    if isinstance(method, HLOP):
-        told = method.report()
-        return {name: [said["rows"], said["inputs"], said.get("energy", math.nan)] for name, said in told.items()}
-    if isinstance(method, Projection) and not isinstance(method, OWM):
-        return {name: [float(H.shape[0]), float(H.shape[1]), math.nan] for name, H in method.basis.items()}
-    return {}
+def rank(method: Method, batches: Batches) -> dict[str, list[float]]:
+    """By layer, rows that a method with subspaces has for a task's batches, inputs of the layer, energy captured."""
+    if not isinstance(method, Projection):
+        return {}
+    told = method.report(batches)
+    return {name: [said["rows"], said["inputs"], said.get("energy", math.nan)] for name, said in told.items()}

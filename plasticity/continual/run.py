@@ -163,12 +163,11 @@ class _Run:
             else:
                 self._learn(k, self._examples(k))
                 result.rows.append(self._measure())
-            for name, row in rank(self.plan.method).items():
+            train = Batches(tasks[k].train, self.way.batch_size, (self.way.seed, k, self.way.epochs), self.way.device)
+            for name, row in rank(self.plan.method, train).items():
                 result.rank.setdefault(name, []).append(row)
             if k + 1 < len(tasks) and not self.bound:
                 since = time.perf_counter()
-                order = (self.way.seed, k, self.way.epochs)
-                train = Batches(tasks[k].train, self.way.batch_size, order, self.way.device)
                 self.plan.method.next_task(batches=train, **self.plan.options(k + 1))
                 result.seconds += time.perf_counter() - since
             if self.folder is not None:

@@ -3,11 +3,13 @@
 A step along the projected gradient changes no output of a layer for inputs inside span(H). Other parameters, such as
 biases, norms and thresholds, have no such inputs: after the first task those with less than two axes stay as they are
 (`fix_vectors`), except in layers with weights that the method does not project, such as heads of a task's own.
-Recurrent weights, and delays, are not projected.
+Recurrent weights, and delays, are not projected. Batch normalisation would move the inputs of old tasks by itself:
+after the first task its layers use, and keep, the statistics they have.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -16,9 +18,11 @@ from torch import Tensor, nn
 
 from spiking.kernels.oja import project
 from spiking.kernels.oja.project import stores
-from spiking.plasticity.method import Method
-from spiking.plasticity.projection.guarantee import Guard
+from spiking.plasticity.method import Batches, Method
+from spiking.plasticity.projection.guarantee import Guard, ProjectionWarning
 from spiking.plasticity.sites import Site, find
+
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 class Projection(Method):
@@ -29,7 +33,7 @@ class Projection(Method):
         names: of the layers.
         argument: how an error calls the names.
         time_first: inputs of `nn.Linear` with three axes or more start with time.
-        fix_vectors: hold other parameters after the first task.
+        fix_vectors: hold other parameters, and the statistics of batch normalisation, after the first task.
     """
 
     def __init__(
@@ -43,6 +47,21 @@ class Projection(Method):
         self._projectors: dict[str, Tensor] = {}
         self._fixed = list(_vectors(model, self.sites.values())) if fix_vectors else []
         self._guard: Guard | None = None
+        self._norms = {name: m for name, m in model.named_modules() if isinstance(m, NORMS)} if fix_vectors else {}
+        loose = [name for name, norm in self._norms.items() if norm.running_mean is None]
+        if loose:
+            warnings.warn(
+                f"{', '.join(loose)}: has no running statistics to keep, so that each batch moves the inputs of the "
+                "layers behind it; old tasks are not protected exactly", ProjectionWarning, stacklevel=3,
+            )  # fmt: skip
+        for module in {model, *self._norms.values()} if self._norms else ():
+            module.register_forward_pre_hook(self._hold)
+
+    def _hold(self, module: nn.Module, args: Any) -> None:
+        """Undo for batch normalisation what `model.train()` has done, once there is an old task."""
+        if self.task:
+            for norm in self._norms.values():
+                norm.eval()
 
     @property
     def device(self) -> torch.device:
@@ -73,6 +92,14 @@ class Projection(Method):
         self._projectors.pop(name, None)
         if stores(*H.shape):
             self._projectors[name] = H.t() @ H
+
+    def report(self, batches: Batches | None = None) -> dict[str, dict[str, float]]:
+        """What the subspaces hold: layer -> `rows`, `inputs` of the layer, and `energy`, if it was measured.
+
+        Arguments:
+            batches: of the task that is being learned, for methods that measure at its end.
+        """
+        return {name: {"rows": float(H.shape[0]), "inputs": float(H.shape[1])} for name, H in self.basis.items()}
 
     def stored(self) -> int:
         return sum(H.numel() for H in self.basis.values())

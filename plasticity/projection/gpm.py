@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from spiking.events import Events
 from spiking.plasticity.method import Batches, counted, pick
 from spiking.plasticity.projection.base import Projection
-from spiking.plasticity.traces import Traces
+from spiking.plasticity.projection.rows import share
+from spiking.plasticity.traces import Traces, reduce_events
 
 
 class GPM(Projection):
@@ -88,6 +89,24 @@ class GPM(Projection):
         for name, R in activity.items():
             self.keep(name, grow(self.basis[name], R, thresholds[name]))
 
+    @torch.no_grad()
+    def report(self, batches: Batches | None = None) -> dict[str, dict[str, float]]:
+        """Layer -> `rows`, `inputs` and `energy`, the share of the samples' that the rows hold.
+
+        Arguments:
+            batches: of a task; then rows and energy are those that memory will have when the task is over. `None` tells
+                the rows that it has.
+        """
+        if batches is None:
+            return super().report()
+        thresholds, draw = self._thresholds(self.task), self._watching.generator.get_state()
+        found = {}
+        for name, R in self._activity(batches).items():
+            M = grow(self.basis[name], R, thresholds[name])
+            found[name] = {"rows": float(M.shape[0]), "inputs": float(M.shape[1]), "energy": share(R, M)}
+        self._watching.generator.set_state(draw)  # looking changes nothing
+        return found
+
     def _activity(self, batches: Batches | None) -> dict[str, Tensor]:
         if batches is None:
             raise ValueError("batches: GPM looks at the task that is over; expected its inputs and labels, got None")
@@ -105,10 +124,7 @@ class GPM(Projection):
         finally:
             self._watching.watch = False
             self.model.train(training)
-        return {
-            name: R.to_dense().flatten(0, 1)[R.valid().flatten()] if isinstance(R, Events) else R
-            for name, R in found.items()
-        }
+        return {name: reduce_events(R, "steps", 1.0) if isinstance(R, Events) else R for name, R in found.items()}
 
 
 def grow(M: Tensor, R: Tensor, epsilon: float) -> Tensor:

@@ -29,9 +29,9 @@ from spiking.kernels.oja import Lateral, moment, oja
 from spiking.plasticity.method import Batches, copied, counted
 from spiking.plasticity.projection.base import Projection
 from spiking.plasticity.projection.lateral import Shadow
-from spiking.plasticity.projection.rows import complement, first_rows, leading
+from spiking.plasticity.projection.rows import complement, first_rows, leading, share
 from spiking.plasticity.sites import CONV
-from spiking.plasticity.traces import Traces
+from spiking.plasticity.traces import Traces, reduce_events
 
 PRESETS = ("improved", "published")
 STEP = 0.3  # eta lambda_1 of the improved preset
@@ -177,9 +177,9 @@ class HLOP(Projection):
                 self.velocity[name] = V
             if self.preset == "improved":
                 self.spread[name].lerp_(H[old:] @ moment(x, H[old:].t()), 0.01)
-            if look:
+            if look or not self.recent[name]:
                 self._check(name, lr)
-                rows = x.to_dense().flatten(0, 1)[x.valid().flatten()] if isinstance(x, Events) else x
+                rows = reduce_events(x, "steps", 1.0) if isinstance(x, Events) else x
                 self.recent[name] = [*self.recent[name][1 - RECENT :], rows]
 
     def _step(self, name: str, x: Tensor | Events) -> float:
@@ -247,9 +247,13 @@ class HLOP(Projection):
             self.shadows[name].follow(H)
 
     @torch.no_grad()
-    def report(self) -> dict[str, dict[str, float]]:
-        """Layer -> rows that would stay if the task ended now, inputs, share of late batches' energy they hold,
-        error max |H H^T - I| of all that learn."""
+    def report(self, batches: Batches | None = None) -> dict[str, dict[str, float]]:
+        """Layer -> `rows` that would stay if the task ended now, `inputs`, `energy`: share of late batches' they hold,
+        `error`: max |H H^T - I| of all that learn.
+
+        Arguments:
+            batches: not needed.
+        """
         found = {}
         for name, learning in self.weight.items():
             H = self._kept(name)
@@ -257,9 +261,7 @@ class HLOP(Projection):
             if learning.shape[0]:
                 entry["error"] = float((learning @ learning.t() - torch.eye(learning.shape[0]).to(H)).abs().max())
             if self.recent[name]:
-                x = torch.cat(self.recent[name])
-                left = x - (x @ H.t()) @ H
-                entry["energy"] = 1 - float(left.square().sum() / x.square().sum().clamp(min=1e-30))
+                entry["energy"] = share(torch.cat(self.recent[name]), H)
             found[name] = entry
         return found
 

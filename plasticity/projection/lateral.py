@@ -16,6 +16,7 @@ from spiking.kernels import Lateral, event_linear
 from spiking.kernels.oja import quantise
 from spiking.neurons import Layer
 from spiking.plasticity.sites import Site
+from spiking.plasticity.together import averaged
 
 FUNCTIONS: dict[type, Any] = {
     nn.Conv1d: nn.functional.conv1d, nn.Conv2d: nn.functional.conv2d, nn.Conv3d: nn.functional.conv3d,
@@ -82,7 +83,7 @@ class Shadow:
             return G
         if self.A.grad is None:
             raise RuntimeError(f"{self.site.name}: its activity went past the lateral neurons; use form='gradient'")
-        seen, self.A.grad = self.A.grad, None
+        seen, self.A.grad = averaged(self.A.grad), None
         if self.site.ours:
             return torch.addmm(G, self.H.t(), seen, alpha=-1)
         return torch.addmm(G, seen.t(), self.H, alpha=-1)

@@ -19,6 +19,12 @@ def complement(rows: Tensor, old: Tensor) -> Tensor:
     return rows.contiguous()
 
 
+def share(x: Tensor, H: Tensor) -> float:
+    """How much of the energy of activity x (R, n) lies in the span of the orthonormal rows H (k, n)."""
+    left = x - (x @ H.t()) @ H
+    return 1 - float(left.square().sum() / x.square().sum().clamp(min=1e-30))
+
+
 def leading(x: Tensor, old: Tensor, new: Tensor, share: float) -> Tensor:
     """The fewest directions of the span of new, best first, that with old hold a share of the energy of x (R, n)."""
     total, held = x.square().sum(), (x @ old.t()).square().sum()

@@ -8,13 +8,14 @@ import warnings
 import pytest
 import torch
 from torch import nn
+from torch.nn.functional import cross_entropy
 
 from spiking.events import Events
 from spiking.kernels import Lateral
 from spiking.kernels.oja import quantise
-from spiking.networks import SpikingConvNet
+from spiking.networks import SpikingConvNet, SpikingMLP
 from spiking.neurons import LIF
-from spiking.plasticity import HLOP
+from spiking.plasticity import GPM, HLOP, OWM, logits
 from spiking.plasticity.projection.guarantee import ProjectionWarning
 from spiking.plasticity.projection.hlop import published_rows
 from spiking.plasticity.projection.rows import complement, leading
@@ -31,6 +32,22 @@ def test_the_lines_of_the_api_work():
     hlop.next_task(rows={"layers.0": 3, "layers.1": 3, "readout": 3})
     assert [said["rows"] for said in hlop.report().values()] == [11, 12, 13]
     assert [H.shape[0] for H in hlop.basis.values()] == [8, 9, 10]
+
+
+def test_the_lines_of_the_api_work_word_for_word():
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    x, labels = batch(0)
+    hlop = HLOP(model, rows={"layers.0": 8, "layers.1": 9, "readout": 10})
+    for task in range(2):
+        loss = cross_entropy(model(x)[0].mean(0), labels)
+        optimizer.zero_grad()
+        loss.backward(); hlop.project(); optimizer.step(); hlop.learn()  # fmt: skip  # noqa: E702
+        if not task:
+            hlop.next_task(rows={"layers.0": 7, "layers.1": 7, "readout": 7})
+    assert [H.shape[0] for H in hlop.weight.values()] == [15, 16, 17]
+    G = model.layers[0].weight.grad
+    assert (hlop.basis["layers.0"] @ G).abs().max() < 1e-5 * G.abs().max()
 
 
 def test_published_rows_are_the_papers():
@@ -177,6 +194,36 @@ def test_both_forms_are_equal_for_linear_neurons_only(make):
     assert (found["coarse"] - found["gradient"]).norm() > 1e-3 * free.norm()
 
 
+@pytest.mark.parametrize(("levels", "wanted"), [(1000, 0.004), (40, 0.097)])
+def test_quantised_neurons_differ_as_in_the_published_code(levels, wanted):
+    """For S = 20 the two forms of a convolution differ by 0.4 % at T_l = 1000 and 9.7 % at T_l = 40.
+
+    Rounding adds to each of k activities an error of S / T_l / sqrt(12). So for inputs of variance 1 the difference is
+    S / T_l sqrt(k / 12 / (n - k)) of the projected gradient, and these figures belong to 31 % of n directions.
+    """
+    torch.manual_seed(0)
+    layer, x = nn.Conv2d(6, 8, 3, bias=False).double(), torch.randn(8, 6, 18, 18, dtype=torch.float64)
+    n = 54
+    H = complement(torch.randn(17, n, dtype=torch.float64), torch.zeros(0, n, dtype=torch.float64))
+    grads = []
+    for form, lateral in (("gradient", None), ("activity", None), ("activity", Lateral(20.0, levels))):
+        layer.zero_grad()
+        copy_ = copy.deepcopy(layer)
+        hlop = HLOP(copy_, {"": 17}, form=form, lateral=lateral)
+        hlop.task = 1
+        hlop.keep("", H)
+        g = torch.Generator().manual_seed(1)
+        out = copy_(x)
+        (out * torch.randn(out.shape, generator=g, dtype=torch.float64)).sum().backward()
+        hlop.project()
+        grads.append(copy_.weight.grad)
+    gradient, activity, spiking = grads
+    torch.testing.assert_close(gradient, activity, rtol=1e-9, atol=1e-9)
+    found = float((spiking - gradient).norm() / gradient.norm())
+    assert found == pytest.approx(20 / levels * (17 / 12 / (n - 17)) ** 0.5, rel=0.15)
+    assert found == pytest.approx(wanted, rel=0.15)
+
+
 def test_spiking_convolutions_learn_from_patches_of_rates():
     torch.manual_seed(0)
     net = SpikingConvNet((8, 8, 2), (3,), 4, hidden=(10,), dt=1.0)
@@ -215,6 +262,58 @@ def test_other_parameters_stay_after_the_first_task():
         assert model[2].bias.grad is not None
         hlop.learn()
         hlop.next_task()
+
+
+def normal_nets():
+    yield nn.Sequential(nn.Linear(20, 12), nn.BatchNorm1d(12), nn.ReLU(), nn.Linear(12, 4)), ("0", "3")
+    yield SpikingMLP([20, 12, 4], norm="batch", dt=1.0), ("layers.0", "readout")
+    yield SpikingConvNet((2, 5, 2), (3,), 4, hidden=(6,), dt=1.0), ("layers.0", "readout")
+
+
+@pytest.mark.parametrize("case", range(3))
+@pytest.mark.parametrize("kind", ["hlop", "gpm", "owm"])
+def test_batch_normalisation_stays_after_the_first_task(kind, case):
+    torch.manual_seed(0)
+    net, names = list(normal_nets())[case]
+    norms = [m for m in net.modules() if isinstance(m, (nn.BatchNorm1d, nn.BatchNorm2d))]
+    assert norms
+    x = torch.rand(5, 6, 20).round() if case else torch.randn(6, 20)
+    forward = logits(net)
+    made = {
+        "hlop": lambda: HLOP(net, dict.fromkeys(names, 2)), "owm": lambda: OWM(net, names),
+        "gpm": lambda: GPM(net, names, batch_axis=min(case, 1)),
+    }  # fmt: skip
+    method = made[kind]()
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    seen = []
+    for task in range(2):
+        seen.append([(m.running_mean.clone(), m.running_var.clone(), m.weight.detach().clone()) for m in norms])
+        for step in range(3):
+            net.train()
+            optimizer.zero_grad()
+            forward(x + 0.1 * step).square().sum().backward()
+            assert all(m.training == (not task) for m in norms)
+            method.project()
+            optimizer.step()
+            method.learn()
+        if not task:
+            method.next_task(batches=[(x, torch.zeros(6))])
+    seen.append([(m.running_mean.clone(), m.running_var.clone(), m.weight.detach().clone()) for m in norms])
+    before, after, last = seen
+    assert not torch.equal(before[0][0], after[0][0])  # the first task moves them
+    for kept, still in zip(after, last, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(kept, still, strict=True))
+
+
+def test_batch_normalisation_without_statistics_is_named():
+    net = nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5, track_running_stats=False))
+    with pytest.warns(ProjectionWarning, match="1: has no running statistics to keep"):
+        HLOP(net, {"0": 2})
+    loose = nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5))
+    hlop = HLOP(loose, {"0": 2}, fix_vectors=False)
+    hlop.task = 1
+    loose(torch.randn(4, 6))
+    assert loose[1].training  # as one asked for
 
 
 @pytest.mark.parametrize("preset", ["published", "improved"])

@@ -61,6 +61,24 @@ def test_sequential_training_changes_nothing():
         method.next_task(rows={})
 
 
+@pytest.mark.parametrize("make", METHODS.values(), ids=METHODS)
+def test_a_batch_may_be_given_as_a_pair(make):
+    method, (x, labels) = make(network()), batch(0)
+    for given in ((x, labels), [x, labels]):
+        inputs, known = method.observe(given)
+        assert torch.equal(inputs, x) and torch.equal(known, labels)
+    if isinstance(method, Replay):
+        method.next_task([(x, labels)])
+        inputs, known = method.observe((x, labels), task=1)
+        assert len(known) > len(labels) and method.tasks[0] == 1
+    with pytest.raises(ValueError, match=r"observe: expected inputs and labels, .* got Tensor and NoneType"):
+        method.observe(x)
+    with pytest.raises(ValueError, match="got tuple of 2 and Tensor"):
+        method.observe((x, labels), labels)
+    with pytest.raises(ValueError, match="got tuple of 3 and NoneType"):
+        method.observe((x, labels, 0))
+
+
 def test_logits_average_a_readout_over_valid_steps():
     x = torch.ones(4, 2, 3)
     given = Events.from_dense(x, 1.0, torch.tensor([4, 2]))
@@ -98,6 +116,35 @@ def test_gpm_looks_at_so_many_samples_of_the_task():
     assert (model.weight.grad @ kept.t()).abs().max() < 1e-4
     with pytest.raises(ValueError, match="batches: GPM looks"):
         gpm.next_task()
+
+
+def test_gpm_tells_what_it_will_keep():
+    model = nn.Linear(20, 4)
+    gpm = GPM(model, [""], threshold=0.8, patches=6, time_first=False)
+    batches = [(torch.randn(30, 20), torch.zeros(30))]
+    assert gpm.report() == {"": {"rows": 0.0, "inputs": 20.0}}
+    told = gpm.report(batches)[""]
+    assert gpm.report(batches)[""] == told and not gpm.basis[""].shape[0]  # looking changes nothing
+    gpm.next_task(batches)
+    assert gpm.report()[""]["rows"] == told["rows"] > 0
+    assert 0.5 < told["energy"] <= 0.8  # the first task stays below, as published
+    assert gpm.report(batches)[""]["energy"] > told["energy"]
+
+
+def test_owm_tells_what_it_has_closed():
+    """Inputs along two axes, weakly along a third: two directions are closed, and hold nearly all energy."""
+    model = nn.Linear(5, 2).double()
+    owm = OWM(model, [""], alpha=0.1, time_first=False)
+    axes = torch.eye(5, dtype=torch.float64)[:3] * torch.tensor([[30.0], [20.0], [1e-3]], dtype=torch.float64)
+    assert owm.report() == {"": {"rows": 0.0, "inputs": 5.0}}
+    for step in range(9):
+        model(axes[step % 3].expand(4, 5))
+        owm.learn()
+    told = owm.report()[""]
+    assert told["rows"] == pytest.approx(2, abs=1e-3) and told["energy"] == pytest.approx(1, abs=1e-3)
+    model(torch.eye(5, dtype=torch.float64)[4:])
+    owm.next_task()
+    assert "energy" not in owm.report()[""]
 
 
 def test_owm_is_recursive_least_squares():

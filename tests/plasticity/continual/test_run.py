@@ -147,9 +147,13 @@ def test_every_method_learns_keeps_and_goes_on(method: str, setting: str, tmp_pa
     split = streams.split(squares(80), setting=setting)
     how: dict[str, Any] = {"model": small, "epochs": 2, "batch_size": 16, "seed": 1}
     whole = run(split, method, **how)
+    if method in PROJECTING:
+        used = np.array(list(whole.rank.values()))  # (layers, tasks, rows and inputs and energy)
+        assert (used[..., 0] <= used[..., 1]).all() and (np.diff(used[..., 0]) >= 0).all() and used[..., 0].max() > 0
+        assert not np.isnan(used).any() and (used[..., 2] > 0).any() and (used[..., 2] <= 1 + 1e-5).all()
     assert max(whole.stored) > 0 and whole.R.shape == (2, 2)
     layers = ["layers.0", "layers.1"] + ["readout"] * (setting == "domain")  # heads of a task's own are not projected
-    assert list(whole.rank) == (layers if method in PROJECTING and method != "owm" else [])
+    assert list(whole.rank) == (layers if method in PROJECTING else [])
 
     def stop(line: str) -> None:
         raise Killed
