@@ -71,6 +71,7 @@ def run(
     joint: list[float] | None = None,
     device: str = "cpu",
     report: Callable[[str], None] | None = None,
+    watch: Callable[[int, int, int], None] | None = None,
 ) -> Result:
     """Learn a stream of tasks.
 
@@ -95,6 +96,7 @@ def run(
         joint: accuracies of the method "cumulative", the diagonal of its R, for intransigence.
         device: where the model runs.
         report: is given a line after each task.
+        watch: is given the task's number, its steps so far and how many it has, after each step.
 
     Returns:
         Result with R, metrics, seconds and the numbers that the method stored.
@@ -115,25 +117,34 @@ def run(
     way = _Way(make, epochs, batch_size, seed, on, every, probe, device)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        net = _model(model, stream, method, options).to(device)
-        _check_head(net, stream, device)
-        plan = build(method, net, stream, options, seed)
+        net, plan = made(stream, method, model, options, seed, device)
         configuration = {
             **stream.describe(), "method": method if isinstance(method, str) else type(plan.method).__name__,
             "options": dict(options or {}), "order": order, "model": _model_says(net), "optimizer": _says(make, net),
             **{k: v for k, v in asdict(way).items() if k not in ("optimizer", "device")},
         }  # fmt: skip
-        return _Run(stream, net, plan, way, method, configuration, folder, joint, report).all()
+        return _Run(stream, net, plan, way, method, configuration, folder, joint, report, watch).all()
+
+
+def made(
+    stream: Stream, method: str | Method | MakeMethod, model: nn.Module | MakeModel | str | None,
+    options: Mapping[str, Any] | None = None, seed: int = 0, device: str = "cpu",
+) -> tuple[nn.Module, Plan]:
+    """Model and method of a run, which fit the stream; arguments and what is raised as in `run`."""
+    net = _model(model, stream, method, options).to(device)
+    _check_head(net, stream, device)
+    return net, build(method, net, stream, options, seed)
 
 
 class _Run:
     def __init__(
         self, stream: Stream, net: nn.Module, plan: Plan, way: _Way, method: Any, configuration: dict[str, Any],
         folder: str | Path | None, joint: list[float] | None, report: Callable[[str], None] | None,
+        watch: Callable[[int, int, int], None] | None,
     ) -> None:
         self.stream, self.net, self.plan, self.way = stream, net, plan, way
         self.bound = method if method in ("joint", "cumulative") else None
-        self.configuration, self.report = configuration, report
+        self.configuration, self.report, self.watch = configuration, report, watch
         self.folder = None if folder is None else Path(folder)
         self.forward = logits(net)
         self.result = Result(len(stream.tasks))
@@ -144,7 +155,6 @@ class _Run:
             net.load_state_dict(state["model"])
             plan.method.load_state_dict(state["method"])
         self.result.joint, self.result.at_once = joint, method == "joint"
-
 
     def all(self) -> Result:
         """Every task that is left."""
@@ -198,7 +208,7 @@ class _Run:
         method, way, result = self.plan.method, self.way, self.result
         optimizer = way.optimizer(p for p in self.net.parameters() if p.requires_grad)
         self.net.train()
-        since, step = time.perf_counter(), 0
+        since, step, total = time.perf_counter(), 0, way.epochs * len(Batches(examples, way.batch_size))
         for epoch in range(way.epochs):
             for batch in Batches(examples, way.batch_size, (way.seed, k, epoch)):
                 inputs, labels = method.observe(batch[0].to(way.device), batch[1].to(way.device), k)
@@ -213,6 +223,8 @@ class _Run:
                 optimizer.step()
                 method.learn()
                 step += 1
+                if self.watch is not None:
+                    self.watch(k, step, total)
                 if way.every and step % way.every == 0 and not self.bound:
                     result.seconds += time.perf_counter() - since
                     seen = self._measure(k + 1, way.probe)

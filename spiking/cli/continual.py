@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from spiking.cli.jobs import Board, Steps, Tell, side_by_side, teller
 from spiking.cli.mistake import Mistake
 from spiking.cli.run_folder import release, run_folder
 from spiking.datasets.errors import DataError
@@ -54,12 +54,16 @@ def main(argv: Sequence[str]) -> int:
         raise Mistake(f"--set: {', '.join(unused)} is none of the methods {', '.join(methods)}")
     import torch
 
+    from spiking.plasticity.continual.run import made
+
     try:
         torch.zeros(1, device=given.device)
     except (RuntimeError, AssertionError) as error:
         raise Mistake(f"--device: {str(error).splitlines()[0]}") from error
     try:
-        stream = _stream(given)  # what is wrong with the data is said before there is a folder
+        stream = _stream(given)  # what is wrong with data or options is said before there is a folder
+        for method in methods:
+            made(stream, *_asked(given, options, method), device=given.device)
         folder = run_folder(given.out, given.stream, given.resume)
         return _all(given, methods, options, stream, folder)
     except DataError:
@@ -80,17 +84,20 @@ def _all(
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     jobs = min(given.jobs or cores, len(plan))
     work = partial(_one, given, options, folder, max(1, cores // jobs))
-    if jobs == 1:
-        found = [_one(given, options, folder, None, *pair, stream) for pair in plan]
-    else:
-        try:
-            with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
-                found = list(pool.map(work, *zip(*plan, strict=True)))
-        except BrokenProcessPool as error:
-            raise DataError(
-                f"a run was killed, maybe for want of memory; the same command with --out {folder} --resume goes on, "
-                "--jobs 1 needs the least"
-            ) from error
+    try:
+        with Board() as board:
+            if jobs == 1:
+                found = [_one(given, options, folder, None, *pair, stream, board.take) for pair in plan]
+            else:
+                found = side_by_side(work, plan, jobs, board)
+    except BrokenProcessPool as error:
+        raise DataError(
+            f"a run was killed, maybe for want of memory; the same command with --out {folder} --resume goes on, "
+            "--jobs 1 needs the least"
+        ) from error
+    except KeyboardInterrupt:
+        print(f"the same command with --out {folder} --resume goes on", file=sys.stderr)
+        raise
     results: dict[str, dict[int, Result]] = {method: {} for method in methods}
     for (method, seed), result in zip(plan, found, strict=True):
         results[method][seed] = result
@@ -117,28 +124,45 @@ def _all(
 
 def _one(
     given: argparse.Namespace, options: dict[str, dict[str, Any]], folder: Path, threads: int | None, method: str,
-    seed: int, stream: Stream | None = None,
+    seed: int, stream: Stream | None = None, tell: Tell | None = None,
 ) -> Result:
     """One method with one seed; in a process of its own it makes the stream anew."""
     import torch
 
-    from spiking.plasticity.continual import contexts, run
-    from spiking.plasticity.continual.models import default
+    from spiking.plasticity.continual import run
 
     if threads is not None:
         torch.set_num_threads(threads)
+    name, model, chosen = _asked(given, options, method)
+    tell, who = teller(tell), f"seed {seed}  {method}"
+    stream = _stream(given) if stream is None else stream
+    try:
+        return run(
+            stream, name, model,
+            lr=given.lr, epochs=given.epochs, batch_size=given.batch_size, seed=seed, order=given.order,
+            options=chosen, folder=folder / f"seed{seed}" / method, on=given.on, every=given.every,
+            device=given.device, report=lambda line: tell(("line", f"seed {seed}  {method:<20}{line}")),
+            watch=Steps(tell, who, len(stream.tasks)),
+        )  # fmt: skip
+    except FloatingPointError as error:
+        raise FloatingPointError(f"{method}, seed {seed}: {error}") from error
+    finally:
+        tell(("end", who))
+
+
+def _asked(
+    given: argparse.Namespace, options: dict[str, dict[str, Any]], method: str
+) -> tuple[str, Any, dict[str, Any]]:
+    """Name, model and options of a method as `run` takes them."""
+    from spiking.plasticity.continual import contexts
+    from spiking.plasticity.continual.models import default
+
     name, kind = method.removeprefix(CONTROL), "ann" if method.startswith(CONTROL) else "snn"
-    model: Any = partial(default, kind=kind, widths=given.widths, steps=given.steps)
-    if name in contexts.NAMES:
-        model = None
-        if given.widths and name == "dendrites":
-            options = {**options, name: {"widths": given.widths, **options.get(name, {})}}
-    return run(
-        _stream(given) if stream is None else stream, name, model,
-        lr=given.lr, epochs=given.epochs, batch_size=given.batch_size, seed=seed, order=given.order,
-        options=options.get(name), folder=folder / f"seed{seed}" / method, on=given.on, every=given.every,
-        device=given.device, report=lambda line: print(f"seed {seed}  {method:<14}{line}", flush=True),
-    )  # fmt: skip
+    chosen = options.get(name, {})
+    if name in contexts.NAMES:  # these bring their network
+        widths = {"widths": given.widths} if given.widths and name == "dendrites" else {}
+        return name, None, {**widths, **chosen}
+    return name, partial(default, kind=kind, widths=given.widths, steps=given.steps), chosen
 
 
 def _stream(given: argparse.Namespace) -> Stream:

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
+import os
 import re
+import select
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 
+from spiking.cli.jobs import Board, Steps
 from spiking.cli.main import main
 from spiking.plasticity.continual.methods import NAMES
 from tests.datasets.mnist import as_idx
@@ -43,11 +49,11 @@ def words(mnist: Path, out: Path, *more: str, stream: str = "permuted-mnist") ->
 
 
 def test_methods_and_seeds(mnist: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    methods = "hlop,sequential,cumulative,ann-joint"
+    methods = "hlop,sequential,cumulative,ann-joint,dendrites"
     assert main(words(mnist, tmp_path / "run", "--method", methods, "--seeds", "2", "--jobs", "1")) == 0
     folder = tmp_path / "run"
     said = capsys.readouterr().out
-    assert said.count("task 3/3") == 8 and said.splitlines()[-1] == str(folder)
+    assert said.count("task 3/3") == 10 and said.splitlines()[-1] == str(folder)
     metrics = json.loads((folder / "metrics.json").read_text())
     assert all(isinstance(value, float) for value in metrics.values())
     wanted = {
@@ -59,7 +65,7 @@ def test_methods_and_seeds(mnist: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert np.isclose(metrics["sequential.ACC"], np.mean([metrics[f"seed{k}.sequential.ACC"] for k in (0, 1)]))
     with (folder / "R.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 4 * 2 * (3 + 1) * 3 and set(rows[0]) == {"method", "seed", "learned", "task", "accuracy"}
+    assert len(rows) == 5 * 2 * (3 + 1) * 3 and set(rows[0]) == {"method", "seed", "learned", "task", "accuracy"}
     last = [r for r in rows if (r["method"], r["seed"], r["learned"]) == ("sequential", "1", "3")]
     assert np.isclose(np.mean([float(r["accuracy"]) for r in last]), metrics["seed1.sequential.ACC"])
     for name in ("curves.png", "matrix.png", "rank.png"):
@@ -91,6 +97,57 @@ def ink(browser: str, page: Path, folder: Path) -> float:
     where = [f"--user-data-dir={folder / 'profile'}", "--window-size=1200,1600", f"--screenshot={shot}"]
     subprocess.run([browser, *how, *where, page.as_uri()], check=True, capture_output=True, timeout=60)
     return float((np.asarray(Image.open(shot).convert("L")) < 250).mean())
+
+
+def test_bars_show_how_far_runs_are(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = io.StringIO()
+    with Board(Console(file=shown, force_terminal=True, width=100)) as board:
+        steps = Steps(board.take, "seed 0  hlop", 3)
+        for done in range(1, 8):
+            steps(1, done, 7)
+        board.bars.refresh()
+        board.take(("line", "task 2/3 is over"))
+        board.take(("end", "seed 0  hlop"))
+        assert not board.bars.tasks
+    said = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown.getvalue())
+    assert "seed 0  hlop  task 2/3" in said and "7/7 steps" in said
+    assert capsys.readouterr().out == "task 2/3 is over\n"
+
+
+def test_steps_are_not_told_faster_than_eyes_follow() -> None:
+    told: list[tuple[Any, ...]] = []
+    steps = Steps(told.append, "run", 2)
+    for done in range(1, 2001):
+        steps(0, done, 2000)
+    assert told[0] == ("step", "run", "task 1/2", 1, 2000) and told[-1][3] == 2000 and len(told) < 100
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="terminals of another kind")
+def test_an_interruption_ends_all_processes_and_says_what_goes_on(mnist: Path, tmp_path: Path) -> None:
+    """Ctrl-C in a terminal, which all processes of the command hear."""
+    import pty
+
+    argv = words(mnist, tmp_path / "run", "--method", "sequential,hlop", "--jobs", "2", "--epochs", "2000")
+    ours, theirs = pty.openpty()
+    line = [sys.executable, "-c", "from spiking.cli.main import main; raise SystemExit(main())", *argv]
+    started = subprocess.Popen(line, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
+                               env={**os.environ, "TERM": "xterm", "COLUMNS": "120"})  # fmt: skip
+    os.close(theirs)
+    said, until = "", time.monotonic() + 120
+    while not re.search(r"hlop +task 1/3.*steps", said) and time.monotonic() < until:
+        said += os.read(ours, 4096).decode(errors="replace")
+    os.killpg(started.pid, signal.SIGINT)
+    until, ended = time.monotonic() + 60, False
+    while not ended and select.select([ours], [], [], max(0.0, until - time.monotonic()))[0]:
+        try:
+            said += os.read(ours, 4096).decode(errors="replace")
+        except OSError:  # no process is left that could write
+            ended = True
+    os.close(ours)
+    assert ended, said
+    assert started.wait(30) == 1
+    assert "interrupted" in said and f"--out {tmp_path / 'run'} --resume goes on" in said.replace("\r\n", "")
+    assert "Traceback" not in said
 
 
 def test_seeds_in_processes_are_those_of_one(mnist: Path, tmp_path: Path) -> None:
@@ -128,6 +185,9 @@ def test_a_killed_run_goes_on(mnist: Path, tmp_path: Path, capsys: pytest.Captur
         (["--method", "hlopp"], f"--method: expected one of {', '.join(NAMES)}, got 'hlopp'"),
         (["--method", "sequential,sequential"], "--method: expected different methods"),
         (["--seeds", "0"], "--seeds: expected at least 1, got 0"),
+        (["--method", "sequential,hlop", "--set", "hlop.row=3"], "options: hlop does not take {'row': 3}"),
+        (["--method", "dendrites", "--set", "dendrites.winners=3"], "winners: expected a share"),
+        (["--method", "ann-dendrites"], "--method: dendrites has no spikes, so there is no ann-dendrites"),
         (["--set", "ewc=3"], "--set: expected METHOD.OPTION=VALUE"),
         (["--set", "ewc.strength=3", "--method", "sequential"], "--set: ewc is none of the methods sequential"),
         (["--method", "sequential", "--on", "valid"], "on: the stream has no validation examples"),
