@@ -113,6 +113,10 @@ class HLOP(Projection):
         if isinstance(lr, Mapping):
             if set(lr) != set(self.sites):
                 raise ValueError(f"lr: expected a step for each of {sorted(self.sites)}, got {sorted(lr)}")
+        for step in lr.values() if isinstance(lr, Mapping) else (lr,):
+            if step is not None and not (isinstance(step, (int, float)) and step > 0):
+                raise ValueError(f"lr: expected a number above 0, got {step!r}")
+        if isinstance(lr, Mapping):
             return dict(lr)
         if lr is None and self.preset == "published":
             first = next(iter(self.sites))

@@ -7,6 +7,7 @@ begin anew (spawn), with as many threads each as there are cores for them.
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -33,6 +34,11 @@ STREAMS = {
     "split-nmnist": "pairs of N-MNIST's digits, event recordings",
 }
 CONTROL = "ann-"
+# options of some streams only: what they are by default, and which kinds or sources use them
+OF_STREAMS: dict[str, tuple[Any, tuple[str, ...]]] = {
+    "tasks": (10, ("permuted", "rotated")), "run": (0, ("permuted",)), "classes": (2, ("split",)),
+    "setting": ("task", ("split",)), "dt": (5.0, ("nmnist",)), "steps": (6, ("mnist", "fashion")),
+}  # fmt: skip
 
 
 def main(argv: Sequence[str]) -> int:
@@ -41,15 +47,12 @@ def main(argv: Sequence[str]) -> int:
     if not argv or argv[0] in ("-h", "--help"):
         words.print_help()
         return 0 if argv else 2
-    if argv[0] not in STREAMS:
-        raise Mistake(f"no stream {argv[0]!r}; there are {', '.join(STREAMS)}")
     given = words.parse_args(argv)
+    if given.stream not in STREAMS:
+        raise Mistake(f"no stream {given.stream!r}; there are {', '.join(STREAMS)}")
     methods, options = _methods(given.method), _options(given.set)
-    for name in ("seeds", "jobs", "epochs", "batch_size", "tasks", "every", "steps"):
-        value = getattr(given, name)
-        if value is not None and value < 1:
-            raise Mistake(f"--{name.replace('_', '-')}: expected at least 1, got {value}")
-    unused = sorted(set(options) - {method.removeprefix(CONTROL) for method in methods})
+    _check(given)
+    unused = sorted(set(options) - {*methods, *(method.removeprefix(CONTROL) for method in methods)})
     if unused:
         raise Mistake(f"--set: {', '.join(unused)} is none of the methods {', '.join(methods)}")
     import torch
@@ -155,29 +158,51 @@ def _asked(
 ) -> tuple[str, Any, dict[str, Any]]:
     """Name, model and options of a method as `run` takes them."""
     from spiking.plasticity.continual import contexts
-    from spiking.plasticity.continual.models import default
+    from spiking.plasticity.continual.models import STEPS, default
 
     name, kind = method.removeprefix(CONTROL), "ann" if method.startswith(CONTROL) else "snn"
-    chosen = options.get(name, {})
+    chosen = {**options.get(name, {}), **options.get(method, {})}
     if name in contexts.NAMES:  # these bring their network
         widths = {"widths": given.widths} if given.widths and name == "dendrites" else {}
         return name, None, {**widths, **chosen}
-    return name, partial(default, kind=kind, widths=given.widths, steps=given.steps), chosen
+    return name, partial(default, kind=kind, widths=given.widths, steps=given.steps or STEPS), chosen
 
 
 def _stream(given: argparse.Namespace) -> Stream:
     from spiking.plasticity.continual import streams
 
     kind, _, source = given.stream.partition("-")
-    if given.tasks is not None and kind == "split":
-        raise Mistake(f"--tasks: {given.stream} has as many as --classes makes; give that")
     shared: dict[str, Any] = {"root": given.root, "valid": given.valid}
     if kind == "split":
         binning = {"dt": given.dt} if source == "nmnist" else {}
         return streams.split(source, classes=given.classes, setting=given.setting, **shared, **binning)
     if kind == "rotated":
-        return streams.rotated(source, tasks=given.tasks or 10, **shared)
-    return streams.permuted(source, tasks=given.tasks or 10, run=given.run, **shared)
+        return streams.rotated(source, tasks=given.tasks, **shared)
+    return streams.permuted(source, tasks=given.tasks, run=given.run, **shared)
+
+
+def _check(given: argparse.Namespace) -> None:
+    """Refuse numbers that can't be and options that the stream has no use for; fill in what it uses."""
+    for name in ("seeds", "jobs", "epochs", "batch_size", "tasks", "every", "steps"):
+        value = getattr(given, name)
+        if value is not None and value < 1:
+            raise Mistake(f"--{name.replace('_', '-')}: expected at least 1, got {value}")
+    for name in ("run", "order"):
+        if (getattr(given, name) or 0) < 0:
+            raise Mistake(f"--{name}: expected 0 or more, got {getattr(given, name)}")
+    if given.widths is not None and min(given.widths) < 1:
+        raise Mistake(f"--widths: expected at least 1 each, got {' '.join(map(str, given.widths))}")
+    if not 0 < given.lr < math.inf:
+        raise Mistake(f"--lr: expected a number above 0, got {given.lr:g}")
+    kind, _, source = given.stream.partition("-")
+    if given.tasks is not None and kind == "split":
+        raise Mistake(f"--tasks: {given.stream} has as many as --classes makes; give that")
+    for name, (value, streams) in OF_STREAMS.items():
+        used = kind in streams or source in streams
+        if getattr(given, name) is not None and not used:
+            raise Mistake(f"--{name}: {given.stream} has no use for it; it is for {' and '.join(streams)}")
+        if getattr(given, name) is None and used:
+            setattr(given, name, value)
 
 
 def _methods(text: str) -> list[str]:
@@ -204,7 +229,10 @@ def _options(settings: Sequence[str]) -> dict[str, dict[str, Any]]:
         method, dot, name = key.partition(".")
         if not (equals and dot and method and name):
             raise Mistake(f"--set: expected METHOD.OPTION=VALUE, such as ewc.strength=100, got {setting!r}")
-        found.setdefault(method, {})[name] = yaml.safe_load(value)
+        try:
+            found.setdefault(method, {})[name] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise Mistake(f"--set: {key}={value} can't be read as YAML") from error
     return found
 
 
@@ -225,19 +253,21 @@ def _words() -> argparse.ArgumentParser:
     words.add_argument("--resume", action="store_true", help="go on with the runs in --out, each from its last task")
     words.add_argument("--jobs", type=int, help="runs at a time (default: as many as there are cores)")
     words.add_argument("--tasks", type=int, help="tasks of a permuted or rotated stream (10)")
-    words.add_argument("--run", type=int, default=0, help="r of the published permutations, seeds 100 r + i")
+    words.add_argument("--run", type=int, help="r of the published permutations, seeds 100 r + i (0)")
     words.add_argument("--order", type=int, help="seed of the order of tasks")
-    words.add_argument("--classes", type=int, default=2, help="classes of a task of a split stream (%(default)s)")
-    words.add_argument("--setting", default="task", help="of a split stream: task, domain or class (%(default)s)")
-    words.add_argument("--dt", type=float, default=5.0, help="step of event recordings, ms (%(default)s)")
+    words.add_argument("--classes", type=int, help="classes of a task of a split stream (2)")
+    words.add_argument("--setting", help="of a split stream: task, domain or class (task)")
+    words.add_argument("--dt", type=float, help="step of event recordings, ms (5)")
     words.add_argument("--valid", type=float, default=0.0, help="share of training held out for validation")
     words.add_argument("--on", default="test", help="what accuracies are of: test, or valid to choose numbers by")
     words.add_argument("--widths", type=int, nargs="+", help="neurons of hidden layers (800 800, events 256)")
-    words.add_argument("--steps", type=int, default=6, help="steps for which an image is shown (%(default)s)")
+    words.add_argument("--steps", type=int, help="steps for which an image is shown (6)")
     words.add_argument("--lr", type=float, default=0.1, help="of plain gradient descent (%(default)s)")
     words.add_argument("--epochs", type=int, default=1, help="through each task (%(default)s)")
     words.add_argument("--batch-size", type=int, default=64, help="examples of a step (%(default)s)")
     words.add_argument("--every", type=int, help="measure inside tasks too, every so many steps")
-    words.add_argument("--set", action="append", default=[], metavar="METHOD.OPTION=VALUE", help="of a method")
+    words.add_argument(
+        "--set", action="append", default=[], metavar="METHOD.OPTION=VALUE", help="an option of a method; repeatable"
+    )
     words.add_argument("--device", default="cpu", help="where the models run (%(default)s)")
     return words

@@ -384,6 +384,8 @@ def test_bad_input():
         ({"lateral": Lateral()}, "form: quantised"), ({"trace": "sum"}, "trace: expected"),
         ({"energy": 1.5}, "energy: expected"), ({"patches": 0}, "patches: expected"),
         ({"lr": {"layers.0": 0.1}}, "lr: expected a step for each"),
+        ({"lr": 0.0}, r"lr: expected a number above 0, got 0\.0"),
+        ({"lr": "x"}, "lr: expected a number above 0, got 'x'"),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=words):
             HLOP(model, **{"rows": ROWS, **given})

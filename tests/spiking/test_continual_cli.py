@@ -188,6 +188,15 @@ def test_a_killed_run_goes_on(mnist: Path, tmp_path: Path, capsys: pytest.Captur
         (["--method", "sequential,hlop", "--set", "hlop.row=3"], "options: hlop does not take {'row': 3}"),
         (["--method", "dendrites", "--set", "dendrites.winners=3"], "winners: expected a share"),
         (["--method", "ann-dendrites"], "--method: dendrites has no spikes, so there is no ann-dendrites"),
+        (["--lr", "nan"], "--lr: expected a number above 0, got nan"),
+        (["--widths", "-3", "4"], "--widths: expected at least 1 each, got -3 4"),
+        (["--run", "-1"], "--run: expected 0 or more, got -1"),
+        (["--order", "-1"], "--order: expected 0 or more, got -1"),
+        (["--setting", "class"], "--setting: permuted-mnist has no use for it; it is for split"),
+        (["--dt", "3"], "--dt: permuted-mnist has no use for it; it is for nmnist"),
+        (["--method", "ewc", "--set", "ewc.strength=[1"], "--set: ewc.strength=[1 can't be read as YAML"),
+        (["--method", "hlop", "--set", "hlop.lr=fast"], "lr: expected a number above 0, got 'fast'"),
+        (["--method", "ann-hlop", "--set", "ann-hlop.lr=-1"], "lr: expected a number above 0, got -1"),
         (["--set", "ewc=3"], "--set: expected METHOD.OPTION=VALUE"),
         (["--set", "ewc.strength=3", "--method", "sequential"], "--set: ewc is none of the methods sequential"),
         (["--method", "sequential", "--on", "valid"], "on: the stream has no validation examples"),
@@ -203,7 +212,7 @@ def test_mistakes(
 
 def test_mistakes_in_the_stream(mnist: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for argv, status, said in (
-        (["continual", "permuted-cifar"], 2, "no stream 'permuted-cifar'; there are permuted-mnist, rotated"),
+        (["continual", "--seeds", "2", "permuted-cifar"], 2, "no stream 'permuted-cifar'; there are permuted-mnist, "),
         (words(mnist, tmp_path, "--classes", "1", stream="split-mnist"), 2, "classes: task 0 has one class, [0]"),
         (words(mnist, tmp_path, "--classes", "3", stream="split-mnist"), 2, "classes: task 3 has one class, [9]"),
         (words(mnist, tmp_path, "--tasks", "3", stream="split-mnist"), 2, "--tasks: split-mnist has as many as"),
