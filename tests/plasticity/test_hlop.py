@@ -45,7 +45,7 @@ def test_the_lines_of_the_api_work_word_for_word():
         loss.backward(); hlop.project(); optimizer.step(); hlop.learn()  # fmt: skip  # noqa: E702
         if not task:
             hlop.next_task(rows={"layers.0": 7, "layers.1": 7, "readout": 7})
-    assert [H.shape[0] for H in hlop.weight.values()] == [15, 16, 17]
+    assert [H.shape[0] for H in hlop.basis.values()] == [8, 9, 10] and set(hlop.rows.values()) == {7}
     G = model.layers[0].weight.grad
     assert (hlop.basis["layers.0"] @ G).abs().max() < 1e-5 * G.abs().max()
 

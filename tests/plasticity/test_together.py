@@ -24,9 +24,9 @@ from spiking.plasticity import GPM, HLOP, OWM
 rank, world, folder = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 NAMES = ("layers.0", "readout")
 METHODS = {
-    "hlop": lambda model: HLOP(model, {"layers.0": 5, "readout": 4}),
-    "published": lambda model: HLOP(model, {"layers.0": 3, "readout": 2}, preset="published", trace="steps"),
-    "lateral": lambda model: HLOP(model, {"layers.0": 5, "readout": 4}, lateral=Lateral(2.0, 10), form="activity"),
+    "hlop": lambda model: HLOP(model, {"layers.0": 3}),
+    "published": lambda model: HLOP(model, {"layers.0": 3}, preset="published", trace="steps"),
+    "lateral": lambda model: HLOP(model, {"layers.0": 3}, lateral=Lateral(2.0, 10), form="activity"),
     "owm": lambda model: OWM(model, NAMES),
     "gpm": lambda model: GPM(model, NAMES, threshold=0.9, batch_axis=1),
 }
@@ -83,13 +83,15 @@ def test_two_processes_have_the_subspace_of_one(tmp_path: Path) -> None:
     runs = [(0, 2, "two"), (1, 2, "two"), (0, 1, "one")]
     words = [[sys.executable, str(script), str(k), str(world), str(tmp_path / name)] for k, world, name in runs]
     started = [subprocess.Popen(line, stderr=subprocess.PIPE, text=True, env=os.environ) for line in words]
-    for process in started:
-        _, said = process.communicate(timeout=240)
-        assert process.returncode == 0, said
+    ended = [(process.communicate(timeout=240)[1], process.returncode) for process in started]
+    assert all(status == 0 for _, status in ended), ended
     first, second, whole = (torch.load(tmp_path / place) for place in ("two/0.pt", "two/1.pt", "one/0.pt"))
     assert set(whole) == {"hlop", "published", "lateral", "owm", "gpm"}
     for method, kept in whole.items():
         for name, wanted in kept.items():
             assert torch.equal(first[method][name], second[method][name]), (method, name)
-            torch.testing.assert_close(first[method][name], wanted, rtol=1e-8, atol=1e-9, msg=f"{method} {name}")
-    assert whole["hlop"]["layers.0"].shape == (12, 12) and len(whole["published"]["readout"]) == 6
+            found = first[method][name]
+            if method in ("hlop", "lateral", "gpm") and not name.startswith("weight"):  # rows may turn in their space
+                found, wanted = found.t() @ found, wanted.t() @ wanted
+            torch.testing.assert_close(found, wanted, rtol=1e-8, atol=1e-9, msg=f"{method} {name}")
+    assert len(whole["hlop"]["layers.0"]) == len(whole["published"]["layers.0"]) == 9
