@@ -36,7 +36,6 @@ from spiking.plasticity.traces import Traces, reduce_events
 PRESETS = ("improved", "published")
 STEP = 0.3  # eta lambda_1 of the improved preset
 SPARE = 10  # its rows that learn beside those asked for, since the last ones of any number are found slowly
-FIRST = 20  # power iterations on a task's first batch
 CHECK = 10  # calls of learn() between two looks at the rows
 STATE = ("weight", "velocity", "top", "direction", "spread", "recent", "calls", "rows")
 RECENT = 8  # batches that `energy` and `report` are measured on
@@ -102,7 +101,7 @@ class HLOP(Projection):
         self.weight = dict(self.basis)
         self.velocity = dict(self.basis)
         self.top = dict.fromkeys(self.sites, 0.0)
-        self.direction = {name: H.new_ones(H.shape[1], 1) for name, H in self.basis.items()}
+        self.direction = {name: H.new_ones(H.shape[1]) for name, H in self.basis.items()}
         self.spread = dict(self.basis)  # second moments of the new rows' activity, by which the best are chosen
         self.recent: dict[str, list[Tensor]] = {name: [] for name in self.sites}
         self.calls = 0
@@ -149,7 +148,7 @@ class HLOP(Projection):
             self.weight[name] = torch.cat([H, new])
             self.velocity[name] = torch.zeros_like(self.weight[name])
             self.top[name], self.recent[name] = 0.0, []
-            self.direction[name] = H.new_ones(H.shape[1], 1)
+            self.direction[name] = H.new_ones(H.shape[1])
             self.spread[name] = H.new_zeros(len(new), len(new))
 
     @torch.no_grad()
@@ -189,16 +188,19 @@ class HLOP(Projection):
     def _step(self, name: str, x: Tensor | Events) -> float:
         """STEP over the largest eigenvalue of what the old rows leave, that of the worst of the last batches.
 
-        Each batch adds two power iterations to those of the batches before, the first one takes FIRST: found too small
-        there, the eigenvalue would let the first step pass the bound.
+        Each batch adds two power iterations to those of the batches before, and two from its own mean row: activity
+        unlike all before, or after silence, must not be met with a step that is too long.
         """
-        H, u = self.basis[name], self.direction[name]
-        for _ in range(2 if self.top[name] else FIRST):
-            u = u - H.t() @ (H @ u)
-            u = moment(x, u / u.norm().clamp(min=1e-30))
-        u = u - H.t() @ (H @ u)
-        self.direction[name] = u
-        self.top[name] = max(float(u.norm()), 0.99 * self.top[name])
+        H = self.basis[name]
+        mean = (x.counts() if isinstance(x, Events) else x).sum(0).to(H)
+        U = torch.stack([self.direction[name], mean], 1)
+        for _ in range(2):
+            U = U - H.t() @ (H @ U)
+            U = moment(x, U / U.norm(dim=0).clamp(min=1e-30))
+        U = U - H.t() @ (H @ U)
+        top, best = U.norm(dim=0).max(0)
+        self.direction[name] = U[:, best]
+        self.top[name] = max(float(top), 0.99 * self.top[name])
         return STEP / max(self.top[name], 1e-12)
 
     def _check(self, name: str, lr: float) -> None:

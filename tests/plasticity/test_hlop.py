@@ -17,7 +17,7 @@ from spiking.networks import SpikingConvNet, SpikingMLP
 from spiking.neurons import LIF
 from spiking.plasticity import GPM, HLOP, OWM, logits
 from spiking.plasticity.projection.guarantee import ProjectionWarning
-from spiking.plasticity.projection.hlop import published_rows
+from spiking.plasticity.projection.hlop import STEP, published_rows
 from spiking.plasticity.projection.rows import complement, leading
 
 from .common import NAMES, batch, network, train
@@ -78,6 +78,19 @@ def test_old_rows_stay_and_new_ones_find_the_rest(preset):
         old = H.clone()
         seen.append(x)
     assert (old @ old.t() - torch.eye(10)).abs().max() < (1e-12 if preset == "improved" else 0.05)
+
+
+def test_activity_after_silence_or_unlike_all_before_meets_no_step_too_long():
+    """A batch of zeros, then one whose rows are orthogonal to those before it and a hundred times as large."""
+    layer = nn.Linear(10, 2, bias=False)
+    hlop = HLOP(layer, {"": 4})
+    for scale, columns in ((0.0, slice(0, 5)), (1.0, slice(0, 5)), (100.0, slice(5, 10))):
+        x = torch.zeros(8, 10)
+        x[:, columns] = scale * torch.rand(8, 5, generator=torch.Generator().manual_seed(0))
+        layer(x)
+        hlop.learn()
+        largest = torch.linalg.matrix_norm(x, 2) ** 2 / len(x)
+        assert scale == 0 or 0.29 < STEP / hlop.top[""] * largest < 0.45
 
 
 def test_rows_of_a_spectrum_without_a_gap_are_within_5_percent():

@@ -24,9 +24,9 @@ from spiking.plasticity import GPM, HLOP, OWM
 rank, world, folder = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 NAMES = ("layers.0", "readout")
 METHODS = {
-    "hlop": lambda model: HLOP(model, {"layers.0": 3}),
+    "hlop": lambda model: HLOP(model, {"layers.0": 3, "readout": 2}),
     "published": lambda model: HLOP(model, {"layers.0": 3}, preset="published", trace="steps"),
-    "lateral": lambda model: HLOP(model, {"layers.0": 3}, lateral=Lateral(2.0, 10), form="activity"),
+    "lateral": lambda model: HLOP(model, {"layers.0": 3, "readout": 2}, lateral=Lateral(2.0, 10), form="activity"),
     "owm": lambda model: OWM(model, NAMES),
     "gpm": lambda model: GPM(model, NAMES, threshold=0.9, batch_axis=1),
 }
