@@ -19,6 +19,7 @@ COMMANDS = {
     "train": "train a network on event recordings: spiking train digits",
     "evaluate": "measure a trained network on its test recordings: spiking evaluate RUN",
     "continual": "learn tasks in turn and measure what is kept: spiking continual permuted-mnist --root DIR",
+    "sdr": "sparse representations and Hebbian memories, theory beside simulation: spiking sdr --out DIR",
     "convert": "turn a language model into a spiking one: spiking convert MODEL --text FILE",
     "generate": "let a language model go on: spiking generate MODEL --prompt TEXT",
     "datasets": "list, prepare or describe data sets: spiking datasets list",

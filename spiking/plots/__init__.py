@@ -11,9 +11,10 @@ from spiking.plots.overview import overview
 from spiking.plots.raster import raster
 from spiking.plots.ratios import ratios
 from spiking.plots.spikes import event_image, rates
+from spiking.plots.theory import Panel, theory
 
 __all__ = [
-    "accuracy_matrix", "bit_planes", "bits_curve", "confusion", "delays", "event_image", "fidelity", "forgetting",
+    "Panel", "accuracy_matrix", "bit_planes", "bits_curve", "confusion", "delays", "event_image", "fidelity", "forgetting",
     "growth", "learning_curve", "movie", "overview", "perplexity_curve", "raster", "rates", "ratios", "spike_counts",
-    "subspaces",
+    "subspaces", "theory",
 ]  # fmt: skip

@@ -1,0 +1,75 @@
+"""Counting in whole numbers: the hypergeometric tail, exact, and how a probability is given back.
+
+    tail(n, a, s, low) = sum_{b=low}^{min(s, a)} C(s, b) C(n - s, a - b) / C(n, a)
+
+of n cells a are active, s are marked; at least `low` are both. One binomial is computed, each further term follows from
+the one before it by the ratio (s - b)(a - b) / ((b + 1)(n - s - a + b + 1)), so that no digit is lost however small the
+sum is.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from fractions import Fraction
+from math import comb
+from typing import Any
+
+FORMS = ("float", "log10", "fraction")
+
+
+def tail(n: int, a: int, s: int, low: int) -> Fraction:
+    """The exact probability that a random active cells of n include at least `low` of s marked ones."""
+    b, high = max(low, a + s - n, 0), min(s, a)
+    if b > high:
+        return Fraction(0)
+    term = comb(s, b) * comb(n - s, a - b)
+    total = term
+    for b in range(b, high):
+        term = term * ((s - b) * (a - b)) // ((b + 1) * (n - s - a + b + 1))
+        total += term
+    return Fraction(total, comb(n, a))
+
+
+def given(value: Fraction, form: str) -> Any:
+    """A probability as a float, as its decimal logarithm, which no exponent is too small for, or as it is.
+
+    Raises:
+        ValueError: if the form is none of "float", "log10", "fraction".
+    """
+    if form == "float":
+        return float(value)
+    if form == "fraction":
+        return value
+    if form != "log10":
+        raise ValueError(f"form: expected one of {', '.join(FORMS)}, got {form!r}")
+    if not value:
+        return -math.inf
+    if value > Fraction(1, 2):
+        return math.log1p(float(value - 1)) / math.log(10)
+    return math.log10(value.numerator) - math.log10(value.denominator)
+
+
+def whole(name: str, value: Any, low: int, high: int | None = None, limit: str = "") -> int:
+    """A whole number within the theory's range.
+
+    Arguments:
+        name: of the argument.
+        value: what came; a whole number of any type.
+        low, high: the range, both included; `None` is without an upper end.
+        limit: the name of the upper end, for the message.
+
+    Raises:
+        ValueError: naming the argument, its range and what came.
+    """
+    upper = "" if high is None else f" to {limit + '=' if limit else ''}{high}"
+    wanted = f"{name}: expected a whole number, {low}{upper or ' or more'}, got {value!r}"
+    if isinstance(value, bool):
+        raise ValueError(wanted)
+    try:
+        number = operator.index(value)
+    except TypeError as error:
+        raise ValueError(wanted) from error
+    if number < low or (high is not None and number > high):
+        raise ValueError(wanted)
+    return number
