@@ -107,6 +107,16 @@ def own_recordings(example: ModuleType, words: list[str], printed: Callable[[], 
     assert re.search(r"test accuracy \d\.\d{3}", printed())
 
 
+def sdr(example: ModuleType, words: list[str], printed: Callable[[], str]) -> None:
+    """Sparser patterns, more of them; what is simulated lies near theory."""
+    fit = example.main(pairs=30_000)
+    assert fit[20] > fit[40] > fit[80] > 0
+    rows = [line.split() for line in printed().splitlines() if line.count("e-") == 2]
+    often = [(float(theory), float(seen)) for *_, theory, seen in rows if float(theory) > 5e-3]
+    assert len(often) >= 4 and all(abs(seen / theory - 1) < 0.3 for theory, seen in often)
+    assert (Path(words[2]) / "sdr.png").stat().st_size > 10_000
+
+
 def sparse_synapses(example: ModuleType, words: list[str], printed: Callable[[], str]) -> None:
     """A thousand neurons come closer to 15 Hz."""
     before = example.main(neurons=1000, fan_out=20, epochs=1)
@@ -130,7 +140,7 @@ def train_digits(example: ModuleType, words: list[str], printed: Callable[[], st
 
 CHECKS = (
     camera, cochlea, convert_llm, delays, fidelity, forgetting_curves, nir_exchange, own_neuron, own_recordings,
-    sparse_synapses, spike_code, train_digits,
+    sdr, sparse_synapses, spike_code, train_digits,
 )  # fmt: skip
 SMALL = {check.__name__: check for check in CHECKS}
 

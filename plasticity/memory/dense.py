@@ -111,7 +111,8 @@ def bit_error(neurons: int, order: int, stored: int) -> float:
     Raises:
         ValueError: naming the argument that does not fit.
     """
-    counted("neurons", neurons), counted("stored", stored)
+    counted("neurons", neurons)
+    counted("stored", stored)
     if order < 2:
         raise ValueError(f"order: expected at least 2, got {order!r}")
     return 0.5 * math.erfc(math.sqrt(neurons ** (order - 1) / (2 * stored * math.prod(range(1, 2 * order - 2, 2)))))

@@ -30,7 +30,7 @@ class Multitasking(Dense):
         super().__init__(neurons, 2)
 
     def hierarchy(self, seed: int = 0) -> Tensor:
-        """(1, N) a state in which each neuron has the sign of the first pattern that is not 0 there, or a random one."""
+        """(1, N) a state: each neuron has the sign of the first pattern that is not 0 there, or a random one."""
         generator = torch.Generator().manual_seed(seed)
         state = 2.0 * torch.randint(2, (self.keys.shape[1],), generator=generator).double() - 1
         for pattern in self.keys.flip(0):
@@ -85,7 +85,8 @@ def magnetisations(dilution: float, patterns: int, sweeps: int = 1000) -> list[f
     if patterns > 8:
         raise ValueError(f"patterns: expected at most 8, got {patterns}")
     column = torch.tensor(list(product((-1.0, 0.0, 1.0), repeat=patterns)), dtype=torch.float64)
-    weight = ((1 - dilution) / 2 + (column == 0) * (1.5 * dilution - 0.5)).prod(1)  # d where 0, (1 - d)/2 elsewhere
+    chance = torch.tensor([(1 - dilution) / 2, dilution, (1 - dilution) / 2], dtype=torch.float64)
+    weight = chance[column.long() + 1].prod(1)
     state = torch.zeros(len(column), dtype=torch.float64)
     for _ in range(sweeps):
         h = column @ m

@@ -24,7 +24,8 @@ def patterns(count: int, neurons: int, dilution: float = 0.0, seed: int = 0) -> 
     Raises:
         ValueError: naming the argument that does not fit.
     """
-    counted("count", count), counted("neurons", neurons)
+    counted("count", count)
+    counted("neurons", neurons)
     share("dilution", dilution)
     generator = torch.Generator().manual_seed(seed)
     sign = 2.0 * torch.randint(2, (count, neurons), generator=generator).double() - 1

@@ -82,7 +82,8 @@ def hebbian_response(pairs: int, d: int) -> tuple[float, float]:
     Raises:
         ValueError: naming the argument that does not fit.
     """
-    counted("pairs", pairs), counted("d", d)
+    counted("pairs", pairs)
+    counted("d", d)
     noise = (pairs - 1) / d
     return noise, 1 / math.sqrt(1 + noise)
 
@@ -106,7 +107,8 @@ def delta_response(pairs: int, d: int, age: int, beta: float = 1.0) -> tuple[flo
     Raises:
         ValueError: naming the argument that does not fit.
     """
-    counted("pairs", pairs), counted("d", d)
+    counted("pairs", pairs)
+    counted("d", d)
     _check_rate(beta)
     if d < 2:
         raise ValueError(f"d: expected at least 2, got {d}")
@@ -115,7 +117,7 @@ def delta_response(pairs: int, d: int, age: int, beta: float = 1.0) -> tuple[flo
     before, b2 = pairs - 1 - age, beta * beta
     a, p = 1 - (2 * beta - b2) / d, 1 - 2 * beta / d + 2 * b2 / (d * (d + 2))
     Q = beta / (2 - beta)
-    # P after `age` steps: what was there decays with p, what comes is constant, but for the part of Q_t that decays with a
+    # What P begins with decays with p; what is added is constant, but for the part of Q_t that decays with a.
     P = p**age * ((1 - beta) ** 2 * Q * (1 - a**before) + b2)
     P += (b2 * Q / (d + 2) + b2 / d) * (1 - p**age) / (1 - p)
     P -= b2 * Q / (d + 2) * a ** (before + 1) * (a**age - p**age) / (a - p)

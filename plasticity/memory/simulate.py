@@ -26,7 +26,8 @@ def bit_error(
     Raises:
         ValueError: naming the argument that does not fit.
     """
-    counted("shown", shown), counted("networks", networks)
+    counted("shown", shown)
+    counted("networks", networks)
     wrong = looked = 0
     for k in range(networks):
         memory = Dense(neurons, order).learn(patterns(stored, neurons, seed=seed + k))
@@ -94,7 +95,8 @@ def pavlovian(
     Raises:
         ValueError: naming the argument that does not fit.
     """
-    counted("pairs", pairs), counted("d", d), counted("animals", animals)
+    for name, value in (("pairs", pairs), ("d", d), ("animals", animals)):
+        counted(name, value)
     generator = torch.Generator().manual_seed(seed)
     error, cosine = torch.zeros(pairs, dtype=torch.float64), torch.zeros(pairs, dtype=torch.float64)
     for _ in range(animals):

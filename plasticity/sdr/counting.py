@@ -20,12 +20,11 @@ FORMS = ("float", "log10", "fraction")
 
 def tail(n: int, a: int, s: int, low: int) -> Fraction:
     """The exact probability that a random active cells of n include at least `low` of s marked ones."""
-    b, high = max(low, a + s - n, 0), min(s, a)
-    if b > high:
+    first, high = max(low, a + s - n, 0), min(s, a)
+    if first > high:
         return Fraction(0)
-    term = comb(s, b) * comb(n - s, a - b)
-    total = term
-    for b in range(b, high):
+    term = total = comb(s, first) * comb(n - s, a - first)
+    for b in range(first, high):
         term = term * ((s - b) * (a - b)) // ((b + 1) * (n - s - a + b + 1))
         total += term
     return Fraction(total, comb(n, a))

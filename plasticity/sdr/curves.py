@@ -17,7 +17,7 @@ from spiking.plasticity.sdr import simulate
 from spiking.plasticity.sdr.match import false_match, set_bound, set_match
 from spiking.plasticity.sdr.noise import false_negative
 from spiking.plasticity.sdr.threshold import CELLS, PER_MILLE, SYNAPSES, grid_errors, median_error
-from spiking.plasticity.sdr.union import union_match, union_match_exact
+from spiking.plasticity.sdr.union import union_match, union_match_exact, union_variance
 
 SEEN = 10
 
@@ -90,7 +90,12 @@ def union(pairs: int, seed: int) -> list[Curve]:
             return found[k].rate(theta), found[k].pairs
 
         published = [union_match(4000, 40, theta, M) for M in sizes]
-        return _curve(f"threshold {theta}", sizes, theory, measure, pairs, published)
+        curve = _curve(f"threshold {theta}", sizes, theory, measure, pairs, published)
+        for k, error in enumerate(curve.error):  # patterns that meet the same union share its size
+            if math.isfinite(error):
+                shared = (simulate.SHARED - 1) * union_variance(4000, 40, theta, sizes[k])
+                curve.error[k] = math.hypot(error, math.sqrt(shared / found[k].pairs))
+        return curve
 
     return [curve(theta) for theta in (10, 15, 20)]
 
@@ -104,15 +109,17 @@ def stored(pairs: int, seed: int) -> list[Curve]:
         published = [set_bound(100, 7, 7, theta, patterns) for theta in thresholds]
         asked = max(1, pairs // patterns)
         found = simulate.random_matches(100, 7, 7, asked, seed, stored=patterns)
-        return _curve(
-            f"{patterns} stored", thresholds, theory, lambda k: (found.rate(thresholds[k]), found.pairs), asked, published
-        )
+
+        def measure(k: int) -> tuple[float, int]:
+            return found.rate(thresholds[k]), found.pairs
+
+        return _curve(f"{patterns} stored", thresholds, theory, measure, asked, published)
 
     return [curve(patterns) for patterns in (10, 100, 500)]
 
 
 def threshold(pairs: int, seed: int) -> list[Curve]:
-    """False matches of the grid of 210 combinations against the threshold: their quartiles, the median simulated too."""
+    """False matches of 210 populations and segments against the threshold: quartiles, and the median simulated."""
     thresholds = list(range(1, 21))
     grid = list(product(CELLS, PER_MILLE, SYNAPSES))
     each = max(1, pairs // 10)
@@ -126,8 +133,9 @@ def threshold(pairs: int, seed: int) -> list[Curve]:
     spread = [statistics.quantiles(grid_errors(theta), n=4) for theta in thresholds]
     median = _curve("median", thresholds, [median_error(theta) for theta in thresholds], measure, each)
     nothing = [math.nan] * len(thresholds)
-    quarters = {"lower quartile": [low for low, _, _ in spread], "upper quartile": [high for _, _, high in spread]}
-    return [median, *(Curve(name, median.x, values, nothing, nothing) for name, values in quarters.items())]
+    upper = Curve("upper quartile", median.x, [high for _, _, high in spread], nothing, nothing)
+    lower = Curve("lower quartile", median.x, [low for low, _, _ in spread], nothing, nothing)
+    return [upper, median, lower]
 
 
 FIGURES = {

@@ -1,12 +1,14 @@
 """Simulated segments: patterns as Events, segments as sparse synapses, overlaps by `event_linear`.
 
 Many patterns meet many segments at once, in chunks. Given the pattern, segments match independently and with the same
-probability, whichever pattern it is, since all sets of cells are equally likely; so any two of the pairs are
-independent, and the share of matches has exactly the binomial's variance, p (1 - p) / pairs.
+probability, whichever pattern it is, since all sets of cells are equally likely, and the other way round; so any two of
+the pairs are independent, and the share of matches has exactly the binomial's variance, p (1 - p) / pairs. Unions
+differ in size, so that SHARED patterns that meet the same one do have something in common: see `union_variance`.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -18,7 +20,8 @@ from spiking.kernels import SparseWeight, event_linear
 from spiking.neurons.connectome import draw
 from spiking.plasticity.sdr.counting import whole
 
-PATTERNS, SEGMENTS = 1024, 1024  # that meet in a chunk
+CHUNK = 1 << 20  # pairs that meet at once
+SHARED = 32  # patterns that meet the same union, or the same set of stored ones
 WORK = 1 << 24  # cells of all unions of a chunk
 Meeting = Callable[[torch.Generator], tuple[Events, SparseWeight]]
 
@@ -63,10 +66,12 @@ def random_matches(n: int, a: int, s: int, pairs: int = 10**6, seed: int = 0, st
     """
     n = whole("n", n, 1)
     a, s, stored = whole("a", a, 0, n, "n"), whole("s", s, 0, n, "n"), whole("stored", stored, 1)
-    groups = max(1, SEGMENTS // stored)
+    shown, segments = _sides(pairs * stored, a, s)
+    if stored > 1:
+        shown, segments = SHARED, stored * -(-min(CHUNK, pairs * stored) // (SHARED * stored))
 
     def meet(generator: torch.Generator) -> tuple[Events, SparseWeight]:
-        return _shown(draw(PATTERNS, n, a, generator), n), _segments(draw(groups * stored, n, s, generator), n)
+        return _shown(draw(shown, n, a, generator), n), _segments(draw(segments, n, s, generator), n)
 
     return _count(meet, min(a, s), pairs, seed, stored)
 
@@ -84,10 +89,11 @@ def noisy_matches(n: int, a: int, s: int, v: int, pairs: int = 10**6, seed: int 
     n = whole("n", n, 1)
     a = whole("a", a, 0, n, "n")
     s, v = whole("s", s, 0, a, "a"), whole("v", v, 0, min(a, n - a), "min(a, n - a)")
+    shown, segments = _sides(pairs, a, s)
 
     def meet(generator: torch.Generator) -> tuple[Events, SparseWeight]:  # the pattern is cells 0 to a - 1
-        kept, others = draw(PATTERNS, a, a - v, generator), draw(PATTERNS, n - a, v, generator) + a
-        return _shown(torch.cat([kept, others], 1), n), _segments(draw(SEGMENTS, a, s, generator), n)
+        kept, others = draw(shown, a, a - v, generator), draw(shown, n - a, v, generator) + a
+        return _shown(torch.cat([kept, others], 1), n), _segments(draw(segments, a, s, generator), n)
 
     return _count(meet, s, pairs, seed)
 
@@ -104,14 +110,24 @@ def union_matches(n: int, a: int, patterns: int, pairs: int = 10**6, seed: int =
     """
     n = whole("n", n, 1)
     a, patterns = whole("a", a, 0, n, "n"), whole("patterns", patterns, 1)
-    unions = max(1, min(SEGMENTS, WORK // (n + a * patterns)))
+    unions = -(-min(CHUNK, whole("pairs", pairs, 1)) // SHARED)
+    unions = max(1, min(unions, WORK // (n + a * patterns)))
 
     def meet(generator: torch.Generator) -> tuple[Events, SparseWeight]:
-        stored = draw(unions * patterns, n, a, generator).view(unions, patterns * a).long()
-        together = torch.zeros(unions, n).scatter_(1, stored, 1.0)
-        return _shown(draw(PATTERNS, n, a, generator), n), SparseWeight.from_dense(together.t())
+        stored = draw(unions * patterns, n, a, generator).view(unions, -1).long()
+        together = torch.zeros(n * unions, dtype=torch.bool)
+        together[(stored * unions + torch.arange(unions)[:, None]).flatten()] = True
+        cell, union = together.view(n, unions).nonzero(as_tuple=True)
+        return _shown(draw(SHARED, n, a, generator), n), _synapses(cell, union, n, unions)
 
     return _count(meet, a, pairs, seed)
+
+
+def _sides(pairs: int, a: int, s: int) -> tuple[int, int]:
+    """How many patterns and segments of a chunk meet, so that about as many cells are drawn for both."""
+    total = min(CHUNK, whole("pairs", pairs, 1))
+    patterns = min(total, max(1, round(math.sqrt(total * max(s, 1) / max(a, 1)))))
+    return patterns, -(-total // patterns)
 
 
 def _shown(active: Tensor, n: int) -> Events:
@@ -121,13 +137,17 @@ def _shown(active: Tensor, n: int) -> Events:
 
 
 def _segments(cells: Tensor, n: int) -> SparseWeight:
-    """(n, segments) synapses of strength 1 from the cells (segments, s)."""
+    """(n, segments) synapses from the cells (segments, s)."""
     segments, s = cells.shape
-    place = cells.flatten().long()
-    order = torch.argsort(place, stable=True)
+    cell, order = cells.flatten().long().sort(stable=True)
+    return _synapses(cell, order // max(s, 1), n, segments)
+
+
+def _synapses(cell: Tensor, segment: Tensor, n: int, segments: int) -> SparseWeight:
+    """(n, segments) synapses of strength 1, in the order of cells and, for each of these, of segments."""
     indptr = torch.zeros(n + 1, dtype=torch.int64)
-    indptr[1:] = torch.bincount(place, minlength=n).cumsum(0)
-    return SparseWeight(indptr, order // max(s, 1), torch.ones(segments * s), (n, segments), check=False)
+    indptr[1:] = torch.bincount(cell, minlength=n).cumsum(0)
+    return SparseWeight(indptr, segment, torch.ones(len(cell)), (n, segments), check=False)
 
 
 def _count(meet: Meeting, most: int, pairs: int, seed: int, stored: int = 1) -> Overlaps:
@@ -137,7 +157,7 @@ def _count(meet: Meeting, most: int, pairs: int, seed: int, stored: int = 1) -> 
     while met < wanted:
         overlap = event_linear(*meet(generator))
         if stored > 1:
-            overlap = overlap.view(PATTERNS, -1, stored).amax(2)
+            overlap = overlap.unflatten(2, (-1, stored)).amax(3)
         met += overlap.numel()
         counts += torch.bincount(overlap.flatten().int(), minlength=most + 1)
     return Overlaps(counts)

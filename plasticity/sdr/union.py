@@ -6,8 +6,9 @@
     match, exactly     1 - sum_{j=k}^a (-1)^(j-k) C(j-1, k-1) C(a, j) [C(n-j, a) / C(n, a)]^M,   k = a - theta + 1
 
 A, the mean size of the union, is no whole number, so the binomials are those of real numbers. The last line is ours, by
-inclusion and exclusion over the j cells of the pattern that all M leave out; it counts that unions differ in size, which
-the published line leaves out. Ahmad & Hawkins 2016.
+inclusion and exclusion over the j cells of the pattern that all M leave out; it counts that unions differ in size, as
+the published line does not. Sizes are a Markov chain: a pattern adds its cells that the union does not have yet, a
+hypergeometric number. Ahmad & Hawkins 2016.
 """
 
 from __future__ import annotations
@@ -17,7 +18,12 @@ from fractions import Fraction
 from math import comb
 from typing import Any
 
+import numpy as np
+from scipy.special import gammaln
+
 from spiking.plasticity.sdr.counting import given, whole
+
+Array = np.ndarray[Any, Any]
 
 
 def union_density(n: int, a: int, patterns: int) -> float:
@@ -87,6 +93,54 @@ def union_match_exact(n: int, a: int, theta: int, patterns: int, form: str = "fl
         (-1) ** (j - k) * comb(j - 1, k - 1) * comb(a, j) * comb(n - j, a) ** patterns for j in range(k, a + 1)
     )
     return given(1 - Fraction(fail, whole_set), form)
+
+
+def union_sizes(n: int, a: int, patterns: int) -> Array:
+    """(n + 1,) the probabilities of 0 to n active cells in a union; arguments as in `union_density`.
+
+    Raises:
+        ValueError: naming the argument outside its range.
+    """
+    n = whole("n", n, 1)
+    a, patterns = whole("a", a, 0, n, "n"), whole("patterns", patterns, 0)
+    new = _new(n, a)
+    chances = np.zeros(n + 1)
+    chances[0] = 1.0
+    for _ in range(patterns):
+        grown = np.zeros(n + 1)
+        for k, share in enumerate(new):
+            grown[k:] += (chances * share)[: n + 1 - k]
+        chances = grown
+    return chances
+
+
+def union_variance(n: int, a: int, theta: int, patterns: int) -> float:
+    """The variance, from one union to another, of the probability that a random pattern matches it.
+
+    Arguments:
+        n, a, theta, patterns: as in `union_match`.
+
+    Raises:
+        ValueError: naming the argument outside its range.
+    """
+    theta = _checked(n, a, theta)
+    chances = union_sizes(n, a, patterns)
+    match = _new(n, a)[: a - theta + 1].sum(0)  # few enough of the pattern's cells are not in the union
+    mean = float(chances @ match)
+    return float(chances @ (match - mean) ** 2)
+
+
+def _new(n: int, a: int) -> Array:
+    """(a + 1, n + 1) the probability that k cells of a pattern are new to a union of each size."""
+    k, off = np.arange(a + 1)[:, None], n - np.arange(n + 1)  # cells that the union lacks
+    possible = (k <= off) & (a - k <= n - off)
+    part = np.where(possible, k, 0), np.where(possible, a - k, 0)
+    log = _log_comb(off, part[0]) + _log_comb(n - off, part[1]) - _log_comb(np.array(n), np.array(a))
+    return np.where(possible, np.exp(np.where(possible, log, 0.0)), 0.0)
+
+
+def _log_comb(n: Array, k: Array) -> Array:
+    return np.asarray(gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1))
 
 
 def _checked(n: int, a: int, theta: int) -> int:

@@ -115,7 +115,8 @@ def _panels() -> dict[str, Any]:
         "cells": Panel("24 synapses, threshold 12", "cells n", rate, log=True, low=1e-17, high=5),
         "synapses": Panel("threshold s/2", "synapses s", rate, log=True, low=1e-26, high=5, legend="lower left"),
         "noise": Panel(
-            "128 active cells, 30 synapses", "share of active cells lost", "false negatives", log=True, low=1e-12, high=5
+            "128 active cells, 30 synapses", "share of active cells lost", "false negatives", log=True, low=1e-12,
+            high=5,
         ),
         "union": Panel("40 of 4000 cells active", "patterns in the union", rate, log=True, low=1e-16, high=5),
         "stored": Panel("vectors of 7 of 100 cells", "threshold", "one of them matches", log=True, low=1e-8, high=50),
@@ -127,7 +128,8 @@ def _panels() -> dict[str, Any]:
             "dense Hebbian", "K (2P-3)!! / N^(P-1)", "neurons wrong after one sweep", log=True, xlog=True, low=1e-4
         ),
         "hopfield": Panel(
-            "Hopfield", "patterns a neuron", "overlap when settled", marks={capacity(): f"{capacity():.3f}"}
+            "Hopfield", "patterns a neuron", "overlap when settled", low=0, high=1.05,
+            marks={capacity(): f"{capacity():.3f}"},
         ),
         "multitasking": Panel(
             "multitasking, three patterns", "dilution d", "overlap m", marks={kink(3): f"{kink(3):.3f}"}

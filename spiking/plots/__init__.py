@@ -14,7 +14,7 @@ from spiking.plots.spikes import event_image, rates
 from spiking.plots.theory import Panel, theory
 
 __all__ = [
-    "Panel", "accuracy_matrix", "bit_planes", "bits_curve", "confusion", "delays", "event_image", "fidelity", "forgetting",
-    "growth", "learning_curve", "movie", "overview", "perplexity_curve", "raster", "rates", "ratios", "spike_counts",
-    "subspaces", "theory",
+    "Panel", "accuracy_matrix", "bit_planes", "bits_curve", "confusion", "delays", "event_image", "fidelity",
+    "forgetting", "growth", "learning_curve", "movie", "overview", "perplexity_curve", "raster", "rates", "ratios",
+    "spike_counts", "subspaces", "theory",
 ]  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,6 +13,10 @@ from matplotlib.figure import Figure
 
 from spiking.plots.style import BLUE, GREEN, GREY, INK, ORANGE, RED, figure, quiet
 
+Place = Literal["best", "lower left", "lower right", "upper left", "upper right"]
+CAPTION = (
+    "lines: theory; dots: simulated, with one standard error; dotted: as published, where that is approximate or ends"
+)
 COLOURS = (BLUE, ORANGE, GREEN, RED, GREY)
 
 
@@ -22,8 +26,8 @@ class Panel:
 
     Attributes:
         title, xlabel, ylabel: its words.
-        log: a logarithmic y axis.
-        low: where that axis begins, `None` where its curves do.
+        log, xlog: a logarithmic y axis, a logarithmic x axis.
+        low, high: where the y axis begins and ends, `None` where its curves do.
         marks: x at which a vertical line stands, with what it says.
         legend: where matplotlib puts the legend.
     """
@@ -36,15 +40,15 @@ class Panel:
     low: float | None = None
     high: float | None = None
     marks: Mapping[float, str] | None = None
-    legend: str = "best"
+    legend: Place = "best"
 
 
 def theory(panels: Sequence[tuple[Panel, Sequence[Any]]], across: int = 3) -> Figure:
     """Panels of curves.
 
     Arguments:
-        panels: how each is drawn, and its curves: objects with `name`, and lists `x`, `theory`, `measured`, `error` (NaN
-            where there is none), `published` (or empty).
+        panels: how each is drawn, and its curves: objects with `name`, and lists `x`, `theory`, `measured`, `error`
+            (NaN where there is none), `published` (or empty).
         across: panels in a row.
     """
     across = min(across, max(len(panels), 1))
@@ -55,8 +59,7 @@ def theory(panels: Sequence[tuple[Panel, Sequence[Any]]], across: int = 3) -> Fi
         _draw(quiet(axes), panel, curves)
     for spare in cells[len(panels) :]:
         spare.remove()
-    lines = "lines: theory; dots: simulated, with one standard error; dotted: as published, where that is approximate or ends"
-    chart.supxlabel(lines, fontsize=8, color=GREY)
+    chart.supxlabel(CAPTION, fontsize=8, color=GREY)
     return chart
 
 
@@ -83,7 +86,7 @@ def _draw(axes: Axes, panel: Panel, curves: Sequence[Any]) -> None:
             words, (place, 0.98), xycoords=("data", "axes fraction"), xytext=(3, 0), textcoords="offset points",
             fontsize=7, color=GREY, va="top",
         )  # fmt: skip
-    if len(curves) > 1 or not panel.title:
+    if len(curves) > 1:
         axes.legend(frameon=False, fontsize=7, loc=panel.legend)
 
 
