@@ -14,12 +14,15 @@ from itertools import product
 
 from spiking.plasticity.curve import Curve
 from spiking.plasticity.sdr import simulate
-from spiking.plasticity.sdr.match import false_match, set_bound, set_match
+from spiking.plasticity.sdr.match import false_match, mixed, set_bound, set_match
 from spiking.plasticity.sdr.noise import false_negative
+from spiking.plasticity.sdr.sequence import prediction_jaccard
 from spiking.plasticity.sdr.threshold import CELLS, PER_MILLE, SYNAPSES, grid_errors, median_error
+from spiking.plasticity.sdr.transitions import predictions
 from spiking.plasticity.sdr.union import union_match, union_match_exact, union_variance
 
 SEEN = 10
+ASKED = 32  # patterns that a memory of sequences is asked
 
 
 def cells(pairs: int, seed: int) -> list[Curve]:
@@ -138,8 +141,42 @@ def threshold(pairs: int, seed: int) -> list[Curve]:
     return [upper, median, lower]
 
 
+def shared(pairs: int, seed: int) -> list[Curve]:
+    """False matches against the patterns on one segment, 20 synapses each, threshold 10, for three sparsities."""
+
+    def curve(a: int) -> Curve:
+        patterns = list(range(1, 17))
+        theory = [mixed(2000, a, 20, 10, m) for m in patterns]
+
+        def measure(k: int) -> tuple[float, int]:
+            if k % 3:
+                return math.nan, 0
+            found = simulate.random_matches(2000, a, 20 * patterns[k], pairs, seed + k)
+            return found.rate(10), found.pairs
+
+        return _curve(f"a = {a}, n = 2000", patterns, theory, measure, pairs)
+
+    return [curve(a) for a in (20, 40, 80)]
+
+
+def sequence(pairs: int, seed: int) -> list[Curve]:
+    """The next pattern's cells over all that are predicted, against n; as many transitions as `pairs` allow."""
+
+    def curve(a: int) -> Curve:
+        transitions = max(ASKED, min(20_000, pairs // (a * ASKED)))
+        sizes = list(range(160, 1001, 20))
+        theory = [prediction_jaccard(n, a, 20, 10, transitions) for n in sizes]
+        asked = range(2, len(sizes), 4)
+        found = {k: predictions(sizes[k], a, 20, 10, transitions, ASKED, seed + k)[1] for k in asked}
+        x, measured = [float(n) for n in sizes], [found.get(k, math.nan) for k in range(len(sizes))]
+        return Curve(f"a = {a}, {transitions} transitions", x, theory, measured, [math.nan] * len(sizes))
+
+    return [curve(a) for a in (32, 64, 96)]
+
+
 FIGURES = {
-    "cells": cells, "synapses": synapses, "noise": noise, "union": union, "stored": stored, "threshold": threshold,
+    "cells": cells, "synapses": synapses, "shared": shared, "union": union, "noise": noise, "stored": stored,
+    "threshold": threshold, "sequence": sequence,
 }  # fmt: skip
 
 

@@ -66,12 +66,12 @@ def random_matches(n: int, a: int, s: int, pairs: int = 10**6, seed: int = 0, st
     """
     n = whole("n", n, 1)
     a, s, stored = whole("a", a, 0, n, "n"), whole("s", s, 0, n, "n"), whole("stored", stored, 1)
-    shown, segments = _sides(pairs * stored, a, s)
+    count, many = _sides(pairs * stored, a, s)
     if stored > 1:
-        shown, segments = SHARED, stored * -(-min(CHUNK, pairs * stored) // (SHARED * stored))
+        count, many = SHARED, stored * -(-min(CHUNK, pairs * stored) // (SHARED * stored))
 
     def meet(generator: torch.Generator) -> tuple[Events, SparseWeight]:
-        return _shown(draw(shown, n, a, generator), n), _segments(draw(segments, n, s, generator), n)
+        return shown(draw(count, n, a, generator), n), segments(draw(many, n, s, generator), n)
 
     return _count(meet, min(a, s), pairs, seed, stored)
 
@@ -89,11 +89,11 @@ def noisy_matches(n: int, a: int, s: int, v: int, pairs: int = 10**6, seed: int 
     n = whole("n", n, 1)
     a = whole("a", a, 0, n, "n")
     s, v = whole("s", s, 0, a, "a"), whole("v", v, 0, min(a, n - a), "min(a, n - a)")
-    shown, segments = _sides(pairs, a, s)
+    count, many = _sides(pairs, a, s)
 
     def meet(generator: torch.Generator) -> tuple[Events, SparseWeight]:  # the pattern is cells 0 to a - 1
-        kept, others = draw(shown, a, a - v, generator), draw(shown, n - a, v, generator) + a
-        return _shown(torch.cat([kept, others], 1), n), _segments(draw(segments, a, s, generator), n)
+        kept, others = draw(count, a, a - v, generator), draw(count, n - a, v, generator) + a
+        return shown(torch.cat([kept, others], 1), n), segments(draw(many, a, s, generator), n)
 
     return _count(meet, s, pairs, seed)
 
@@ -118,7 +118,7 @@ def union_matches(n: int, a: int, patterns: int, pairs: int = 10**6, seed: int =
         together = torch.zeros(n * unions, dtype=torch.bool)
         together[(stored * unions + torch.arange(unions)[:, None]).flatten()] = True
         cell, union = together.view(n, unions).nonzero(as_tuple=True)
-        return _shown(draw(SHARED, n, a, generator), n), _synapses(cell, union, n, unions)
+        return shown(draw(SHARED, n, a, generator), n), _synapses(cell, union, n, unions)
 
     return _count(meet, a, pairs, seed)
 
@@ -130,17 +130,17 @@ def _sides(pairs: int, a: int, s: int) -> tuple[int, int]:
     return patterns, -(-total // patterns)
 
 
-def _shown(active: Tensor, n: int) -> Events:
-    """One step of as many samples as there are rows of active cells."""
+def shown(active: Tensor, n: int) -> Events:
+    """One step of as many samples as there are rows of active cells, (samples, a)."""
     count, a = active.shape
     return Events(torch.arange(count + 1) * a, active.flatten(), (1, count, n), 1.0, check=False)
 
 
-def _segments(cells: Tensor, n: int) -> SparseWeight:
-    """(n, segments) synapses from the cells (segments, s)."""
-    segments, s = cells.shape
+def segments(cells: Tensor, n: int) -> SparseWeight:
+    """(n, segments) synapses from the cells (segments, s) of each segment, no cell twice."""
+    count, s = cells.shape
     cell, order = cells.flatten().long().sort(stable=True)
-    return _synapses(cell, order // max(s, 1), n, segments)
+    return _synapses(cell, order // max(s, 1), n, count)
 
 
 def _synapses(cell: Tensor, segment: Tensor, n: int, segments: int) -> SparseWeight:

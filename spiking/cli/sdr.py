@@ -18,16 +18,18 @@ if TYPE_CHECKING:
 PARTS = {
     "cells": "false matches of a segment against the number of cells",
     "synapses": "false matches against the number of synapses",
-    "noise": "false negatives against the share of cells that is lost",
+    "shared": "false matches against the patterns on one segment",
     "union": "false matches against the patterns in a union",
+    "noise": "false negatives against the share of cells that is lost",
     "stored": "one of many stored vectors matches a random one",
     "threshold": "the median of false matches against the threshold",
+    "sequence": "predictions of a memory of sequences against the number of cells",
     "dense": "errors of dense Hebbian networks against their load",
     "hopfield": "overlaps at which Hopfield's network settles",
     "multitasking": "overlaps with several patterns at once against their dilution",
     "pavlovian": "responses of linear attention, Hebbian and by the delta rule",
 }
-SEGMENTS = ("cells", "synapses", "noise", "union", "stored", "threshold")
+SEGMENTS = ("cells", "synapses", "shared", "union", "noise", "stored", "threshold", "sequence")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -72,7 +74,7 @@ def _all(given: argparse.Namespace, parts: list[str], folder: Path) -> int:
     for name, group in (("sdr", SEGMENTS), ("memory", tuple(part for part in PARTS if part not in SEGMENTS))):
         drawn = [(panels[part], found[part]) for part in group if part in found]
         if drawn:
-            theory(drawn, 3 if name == "sdr" else 2).savefig(folder / f"{name}.png")
+            theory(drawn, 4 if name == "sdr" else 2).savefig(folder / f"{name}.png")
     metrics["seconds"] = time.monotonic() - begin
     write_metrics(folder / "metrics.json", metrics)
     print(_table(parts, metrics))
@@ -124,6 +126,10 @@ def _panels() -> dict[str, Any]:
             "210 populations and segments", "threshold", rate, log=True, low=1e-36, high=50, legend="lower left",
             marks={8: "least threshold\nof NMDA spikes"},
         ),
+        "shared": Panel(
+            "20 synapses a pattern, threshold 10", "patterns on one segment", rate, log=True, low=1e-16, high=5
+        ),
+        "sequence": Panel("20 synapses, threshold 10", "cells n", "next cells of those predicted", low=0, high=1.05),
         "dense": Panel(
             "dense Hebbian", "K (2P-3)!! / N^(P-1)", "neurons wrong after one sweep", log=True, xlog=True, low=1e-4
         ),

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from spiking.plots.style import BLUE, GREEN, GREY, INK, ORANGE, RED, figure, quiet
 
@@ -73,6 +74,8 @@ def _draw(axes: Axes, panel: Panel, curves: Sequence[Any]) -> None:
         there = np.isfinite(_drawn(seen, panel))
         style: dict[str, Any] = {"color": colour, "linestyle": "", "marker": "o", "markersize": 3.2, "elinewidth": 0.8}
         axes.errorbar(x[there], seen[there], error[there], **style)
+    if all(float(x).is_integer() for curve in curves for x in curve.x):
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.set(xlabel=panel.xlabel, ylabel=panel.ylabel)
     axes.set_title(panel.title, fontsize=9)
     if panel.log:

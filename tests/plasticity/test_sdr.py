@@ -19,6 +19,7 @@ from scipy.stats import hypergeom
 from spiking.plasticity import sdr
 from spiking.plasticity.sdr import curves, simulate
 from spiking.plasticity.sdr.counting import tail
+from spiking.plasticity.sdr.transitions import predictions
 
 
 def agrees(value: float, text: str) -> bool:
@@ -275,6 +276,15 @@ def test_simulated_unions_match_as_the_exact_line_says() -> None:
     assert not within(found, 18, sdr.union_match(400, 20, 18, 30), variance[18])  # as if all had the mean size
 
 
+def test_a_simulated_memory_of_sequences_predicts_as_theory_says() -> None:
+    for n, a, transitions in ((200, 32, 400), (300, 64, 400), (400, 64, 1000)):
+        accuracy, jaccard = predictions(n, a, 20, 10, transitions, seed=1)
+        said = sdr.prediction_jaccard(n, a, 20, 10, transitions)
+        assert accuracy == 1 and jaccard == pytest.approx(said, abs=0.02) and 0.4 < said < 0.95
+    with pytest.raises(ValueError, match="asked: expected a whole number, 1 to transitions=5, got 32"):
+        predictions(200, 32, 20, 10, 5)
+
+
 def test_a_seed_repeats_a_simulation() -> None:
     first, again, other = (simulate.random_matches(300, 64, 24, 10**5, seed).counts for seed in (5, 5, 6))
     assert first.equal(again) and not first.equal(other)
@@ -285,7 +295,7 @@ def test_figures_hold(name: str) -> None:
     """A quick simulation of each published figure stays within the errors that theory gives it."""
     found = curves.FIGURES[name](200_000 if name == "stored" else 20_000, 1)
     z = [z for curve in found for z in curve.z]
-    assert name == "threshold" or (len(z) >= 5 and max(map(abs, z)) < 4.5)
+    assert name in ("threshold", "sequence") or (len(z) >= 5 and max(map(abs, z)) < 4.5)
     rows = found[0].rows(name)
     assert len(rows) == len(found[0].x) and rows[0]["figure"] == name
     seen = [m for curve in found for m in curve.measured if math.isfinite(m)]
