@@ -270,7 +270,7 @@ def test_simulated_segments_match_as_theory_says() -> None:
 
 
 def test_simulated_unions_match_as_the_exact_line_says() -> None:
-    found = simulate.union_matches(400, 20, 30, 2 * 10**6, seed=1)
+    found = simulate.union_matches(400, 20, 30, 5 * 10**5, seed=1)
     variance = {theta: sdr.union_variance(400, 20, theta, 30) for theta in (14, 16, 18, 20)}
     assert all(within(found, theta, sdr.union_match_exact(400, 20, theta, 30), variance[theta]) for theta in variance)
     assert not within(found, 18, sdr.union_match(400, 20, 18, 30), variance[18])  # as if all had the mean size
