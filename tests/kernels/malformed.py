@@ -120,7 +120,7 @@ def build(draw: Draw, op: str) -> tuple[Callable[[str], Any], list[str]]:
 
     shape = (inputs, N)
     if op == "event_conv":
-        shape = (P, draw(st.integers(1, min(3, H))), draw(st.integers(1, min(3, W))), one(draw, 1, 3, 17, 0))
+        shape = (P, draw(st.integers(1, min(3, H))), draw(st.integers(1, min(3, W))), one(draw, 1, 3, 17, 1, 3, 17, 0))
     given: dict[str, Any] = {"weight": make("weight", *shape)}
     if dense or fault == "lengths":
         lengths = torch.tensor([draw(st.integers(0, T)) for _ in range(B)], dtype=torch.int64)
