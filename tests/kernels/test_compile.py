@@ -344,7 +344,7 @@ def test_what_a_layer_launches_is_what_is_compiled_here(compiled, N, fused, recu
         same = [
             v for v in VARIANTS.values()
             if v.kernel.__name__ == kernel
-            and all(source[n] == v.types.get(n, "constexpr") for n in v.kernel.arg_names)
+            and all(source.get(n) == v.types.get(n, "constexpr") for n in v.kernel.arg_names)
             and v.options["num_warps"] == made["num_warps"]
         ]
         assert same, f"{kernel}: no variant with {source}"
