@@ -87,7 +87,8 @@ def _shape(
     given = x.sensor if sensor is None else sensor
     if not isinstance(given, (tuple, list)) or len(given) != 3 or not all(_whole(n) for n in given):
         raise ValueError(f"sensor: expected three whole numbers (W, H, P), got {given!r}")
-    W, H, P = sensor = tuple(given)
+    W, H, P = given
+    sensor = W, H, P
     if x.sensor is not None and x.sensor != sensor:
         raise ValueError(f"sensor: expected (W, H, P) = {x.sensor} of the Events, got {sensor}")
     if W * H * P != x.shape[2] or min(W, H, P) < 1:
