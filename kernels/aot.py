@@ -1,6 +1,6 @@
 """Compile Triton kernels for GPUs that are not there, and read what they need.
 
-Each gpu.py lists in `AOT` the variants of its kernels that a default layer launches; `variants` collects them.
+Each gpu module lists in `AOT` the variants of its kernels that a default layer launches; `variants` collects them.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def variants() -> Iterator[Variant]:
     import spiking.kernels
 
     for module in pkgutil.walk_packages(spiking.kernels.__path__, "spiking.kernels."):
-        if module.name.endswith(".gpu"):
+        if module.name.rpartition(".")[2].startswith("gpu"):
             yield from getattr(importlib.import_module(module.name), "AOT", [])
 
 
@@ -131,8 +131,9 @@ def unguarded(compiled: CompiledKernel, argument: str) -> list[str]:
         operation = re.search(r"(?:\btt\.|\.buffer_)(load|store)\b", line)
         if used and operation:
             trail.append((operation[1], line))
-        elif used and made and "!tt.ptr" in line:
-            pointers.add(made[1])
+        if made:  # numbers of values return in regions that stand side by side
+            passes = used and not operation and "!tt.ptr" in line
+            pointers = pointers | {made[1]} if passes else pointers - {made[1]}
 
     assert {"load", "store"} <= {kind for kind, _ in trail}, f"{argument}: no load and store found in the IR"
     missing, last = [], "barrier"

@@ -84,12 +84,16 @@ def _shape(
     floating("weight", weight, x.device)
     if sensor is None and x.sensor is None:
         raise ValueError("sensor: expected (W, H, P), which these Events do not bring, got None")
-    W, H, P = sensor = x.sensor if sensor is None else tuple(sensor)  # type: ignore[assignment, misc]
+    given = x.sensor if sensor is None else sensor
+    if not isinstance(given, (tuple, list)) or len(given) != 3 or not all(_whole(n) for n in given):
+        raise ValueError(f"sensor: expected three whole numbers (W, H, P), got {given!r}")
+    W, H, P = given
+    sensor = W, H, P
     if x.sensor is not None and x.sensor != sensor:
         raise ValueError(f"sensor: expected (W, H, P) = {x.sensor} of the Events, got {sensor}")
     if W * H * P != x.shape[2] or min(W, H, P) < 1:
         raise ValueError(f"sensor: expected (W, H, P) of {x.shape[2]} channels, got {sensor} of {W * H * P}")
-    if isinstance(groups, bool) or not isinstance(groups, int) or groups < 1 or P % groups:
+    if not _whole(groups) or groups < 1 or P % groups:
         raise ValueError(f"groups: expected a whole number that divides the P = {P} input channels, got {groups!r}")
     if weight.ndim != 4 or weight.shape[0] != P or 0 in weight.shape:
         raise ValueError(f"weight: expected (P={P}, kh, kw, out / groups), got {tuple(weight.shape)}")
@@ -104,10 +108,14 @@ def _shape(
     return shape
 
 
+def _whole(n: object) -> bool:
+    return isinstance(n, int) and not isinstance(n, bool)
+
+
 def _pair(name: str, given: Pair, least: int) -> tuple[int, int]:
     pair = (given, given) if isinstance(given, int) else given
     if not isinstance(pair, (tuple, list)) or len(pair) != 2 or not all(
-        isinstance(n, int) and not isinstance(n, bool) and n >= least for n in pair
+        _whole(n) and n >= least for n in pair
     ):
         raise ValueError(f"{name}: expected a whole number of {least} or more, or two of them, got {given!r}")
     return pair[0], pair[1]

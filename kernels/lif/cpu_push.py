@@ -10,7 +10,8 @@ from functools import partial
 import numpy as np
 
 from spiking.kernels.jit import LINE, jit
-from spiking.kernels.lif.cpu_step import BLOCK
+from spiking.kernels.lif.cpu_step import BLOCK, NEURON, copy
+from spiking.kernels.lif.rule import ROWS
 
 SPARSE = 0.25  # share of neurons with a slope up to which their rows of V alone are faster, at N=256
 GROUP = 16  # samples that go through time together
@@ -25,6 +26,16 @@ def aligned(n, dtype):
     room = np.zeros(n + LINE, dtype)
     skip = (-room.ctypes.data % 64) // room.itemsize
     return room[skip : skip + n]
+
+
+@jit
+def neurons_of(params, N, b0, b1):
+    """The parameters of some blocks of neurons, NEURON places each; the sums and the adjoints are 0."""
+    neurons = aligned((b1 - b0) * NEURON, params.dtype)
+    for b in range(b0, b1):
+        for row in range(ROWS):
+            copy(params, row * N + b * BLOCK, min(BLOCK, N - b * BLOCK), neurons, (b - b0) * NEURON + row * BLOCK)
+    return neurons
 
 
 @jit

@@ -25,7 +25,18 @@ from torch import Tensor
 from spiking.kernels.event_linear.cpu import gather, gather_valued, scatter, scatter_valued
 from spiking.kernels.jit import LINE, jit, pointer, prefetch_read, prefetch_write, room, spread
 from spiking.kernels.lif.cpu import _flat, _inputs, _sum, clear, kept
-from spiking.kernels.lif.cpu_push import FAN, GROUP, SPARSE, aligned, choose, fired, push_back, push_to, tally
+from spiking.kernels.lif.cpu_push import (
+    FAN,
+    GROUP,
+    SPARSE,
+    aligned,
+    choose,
+    fired,
+    neurons_of,
+    push_back,
+    push_to,
+    tally,
+)
 from spiking.kernels.lif.cpu_step import (
     ADJOINT,
     BLOCK,
@@ -47,16 +58,6 @@ from spiking.kernels.surrogate.reference import BOUNDED, KINDS
 
 TASKS = 8
 
-@jit
-def neurons_of(params, N, blocks):
-    """The parameters of all blocks of neurons, NEURON places each; the sums and the adjoints are 0."""
-    neurons = aligned(blocks * NEURON, params.dtype)
-    for b in range(blocks):
-        for row in range(ROWS):
-            lo, n = b * BLOCK, min(BLOCK, N - b * BLOCK)
-            copy(params, row * N + lo, n, neurons, b * NEURON + row * BLOCK)
-    return neurons
-
 
 @jit
 def forward_task(
@@ -66,7 +67,7 @@ def forward_task(
     """All steps of a share of the samples; arrays that are not given or not wanted are empty."""
     T, samples, N = sizes
     blocks, byte, width = (N + BLOCK - 1) // BLOCK, np.zeros(BLOCK, np.uint8), (N + 7) // 8
-    neurons = neurons_of(params, N, blocks)
+    neurons = neurons_of(params, N, 0, blocks)
     tape, x = aligned(GROUP * blocks * STEP, params.dtype), aligned(N, params.dtype)
     who, felt = np.zeros(N, np.int32), np.zeros(N, params.dtype)
     end = (share + 1) * samples // shares
@@ -149,7 +150,7 @@ def backward_task(
     """
     T, samples, N = sizes
     blocks, wide, width = (N + BLOCK - 1) // BLOCK, (N + LINE - 1) // LINE * LINE, (N + 7) // 8
-    neurons, total = neurons_of(params, N, blocks), np.zeros((ROWS, N))
+    neurons, total = neurons_of(params, N, 0, blocks), np.zeros((ROWS, N))
     tape = aligned(GROUP * blocks * (CHECKPOINT + 1) * STEP, params.dtype)
     d, pushed = aligned((CHECKPOINT + 1) * GROUP * wide, params.dtype), aligned(blocks * GROUP * BLOCK, params.dtype)
     adjoints, slots = aligned(GROUP * blocks * REFRACTORY * BLOCK, params.dtype), np.zeros(GROUP, np.int64)

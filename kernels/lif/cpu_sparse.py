@@ -23,7 +23,7 @@ from torch import Tensor
 from spiking.kernels.jit import LINE, jit, meet, pointer, prefetch_read, prefetch_write, room, spread, together
 from spiking.kernels.lif.cpu import _flat, _sum, clear, kept
 from spiking.kernels.lif.cpu_fan import FEW, GROUP, TASKS, feel, feel_first, gradient, push, push_all, take
-from spiking.kernels.lif.cpu_push import aligned, tally
+from spiking.kernels.lif.cpu_push import aligned, neurons_of, tally
 from spiking.kernels.lif.cpu_step import (
     ADJOINT,
     BLOCK,
@@ -54,16 +54,6 @@ def part(k, n, barrier, sizes):
     if teamed:
         return 0, samples, k * blocks // n, (k + 1) * blocks // n
     return k * samples // n, (k + 1) * samples // n, 0, blocks
-
-
-@jit
-def neurons_of(params, N, b0, b1):
-    """The parameters of some blocks of neurons, NEURON places each; the sums and the adjoints are 0."""
-    neurons = aligned((b1 - b0) * NEURON, params.dtype)
-    for b in range(b0, b1):
-        for row in range(ROWS):
-            copy(params, row * N + b * BLOCK, min(BLOCK, N - b * BLOCK), neurons, (b - b0) * NEURON + row * BLOCK)
-    return neurons
 
 
 @jit

@@ -23,7 +23,7 @@ from torch import Tensor
 from spiking.kernels.aot import Variant
 from spiking.kernels.event_linear import gpu as event_linear
 from spiking.kernels.lif import gpu_backward, gpu_forward
-from spiking.kernels.lif.gpu_forward import Switches
+from spiking.kernels.lif.gpu_step import Switches
 from spiking.kernels.lif.rule import CHECKPOINT, CONNECTED, REFRACTORY, ROWS, THETA, Flags, Z, saved_rows
 from spiking.kernels.surrogate.reference import KINDS
 from spiking.kernels.tile import OPTIONS, block, check, cut, pad, wide
@@ -88,7 +88,7 @@ def forward(
     with torch.cuda.device_of(params):
         gpu_forward.forward[grid](
             current, indptr, index, value, weight, recurrent, carried, listed, params, state, lengths, spikes, membrane,
-            last, bits, checkpoints, steps, B, width // 16, Flags(*flags).refractory, flags=_switches(flags), **tile,
+            last, bits, checkpoints, steps, B, width // 16, Flags(*flags).refractory, flags=switches(flags), **tile,
         )  # fmt: skip
     empty = state.new_empty(0)
     return (
@@ -155,7 +155,7 @@ def backward(
             pad(grad_spikes), None if grad_membrane is None else pad(grad_membrane), pad(grad_last), current, indptr,
             index, value, weight, recurrent, carried, listed, returned, params, state, lengths, bits, pad(checkpoints),
             scratch, grad_current, shares, grad_state, steps, B, width // 16, Flags(*flags).refractory, *surrogate[1:],
-            kind=KINDS[int(surrogate[0])], flags=_switches(flags), WIDE=block(width), **tile,
+            kind=KINDS[int(surrogate[0])], flags=switches(flags), WIDE=block(width), **tile,
         )  # fmt: skip
     grad_recurrent = params.new_empty(0)
     if recurrent is not None:
@@ -222,7 +222,8 @@ def _scratch(recurrent: Tensor | None, state: Tensor) -> tuple[Tensor | None, Te
     return carried, torch.empty_like(carried, dtype=torch.int32), torch.empty_like(carried)
 
 
-def _switches(flags: list[int]) -> Switches:
+def switches(flags: list[int]) -> Switches:
+    """The switches of a kernel, which is the same for any refractory time."""
     given = Switches(*flags)
     return given._replace(refractory=min(given.refractory, 1))
 

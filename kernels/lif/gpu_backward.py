@@ -1,13 +1,9 @@
 """The backward pass of the integrate-and-fire family in Triton.
 
-With G the adjoint of what a step returned and g that of what it was given, from the last step to the first:
+gpu_step.py gives the adjoints of one step, from the last to the first; with g_I that of the input
+I = x W + z' V + bias,
 
-    u  = reset(u^, z)                g_u^ = G_u du/du^,  g_z = G_z + G_u du/dz unless the reset is detached
-    z  = H(u^ - theta)               g_u^ += h(u^ - theta) g_z
-    u^ = a u' + s drive              g_u' = a g_u^,      g_drive = s g_u^
-    i  = c i' + k I                  g_i' = c (G_i + g_drive),  g_I = k (G_i + g_drive)
-    w  = b w' + p u* + q z*          g_w' = b G_w + what the drive or the threshold took from w'
-    I  = x W + z' V + bias           g_z' += V g_I, wherever h(u^ - theta) is not 0: elsewhere nothing reads it
+    g_z' += V g_I    wherever h(u^ - theta) is not 0: elsewhere nothing reads it
 
 and each parameter gets the sum over time of its factor times these. A chunk of EVERY steps is first run forward from
 its checkpoint, with the spikes read from their bits and the state before each step left in a scratch of the program's
@@ -22,34 +18,18 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from spiking.kernels.lif.gpu_forward import enlist, hear, parameters, read_input, rise, settle, store_state
+from spiking.kernels.lif.gpu_forward import enlist, hear, read_input
+from spiking.kernels.lif.gpu_step import (
+    load_state,
+    parameters,
+    rise,
+    settle,
+    spikes_of,
+    store_state,
+    unrise,
+    unsettle,
+)
 from spiking.kernels.surrogate.gpu import derivative
-
-
-@triton.jit
-def load_state(at, plane, inside, flags: tl.constexpr):  # type: ignore[no-untyped-def]
-    """The u, i, w, rest that `store_state` wrote; those not in use read as u and are never looked at."""
-    W: tl.constexpr = 1 + (flags.synapse > 0)
-    REST: tl.constexpr = W + (flags.adaptation > 0)
-    u = tl.load(at, inside, 0.0)
-    i = u
-    w = u
-    rest = u
-    if flags.synapse:
-        i = tl.load(at + plane, inside, 0.0)
-    if flags.adaptation:
-        w = tl.load(at + W * plane, inside, 0.0)
-    if flags.refractory:
-        rest = tl.load(at + REST * plane, inside, 0.0)
-    return u, i, w, rest
-
-
-@triton.jit
-def spikes_of(bits, row, first, N, column, inside, dtype: tl.constexpr):  # type: ignore[no-untyped-def]
-    """The spikes of the rows t*B + b of a tile, from their bits; `first`, the initial ones, for rows below 0."""
-    ran = (row >= 0)[:, None]
-    octet = tl.load(bits + row[:, None] * (N // 8) + (column // 8)[None, :], inside & ran, 0)
-    return tl.where(ran, ((octet.to(tl.int32) >> (column % 8)[None, :]) & 1).to(dtype), first)
 
 
 @triton.jit
@@ -166,38 +146,12 @@ def backward(  # type: ignore[no-untyped-def]
 
             # Outside the recording every adjoint that enters is 0, and what left the last valid step passes by.
             cell = t * plane + home
-            g_new = tl.where(live, gu, 0.0)
             g_z = tl.where(live, gz, 0.0) + tl.load(grad_spikes + cell, live, 0.0).to(dtype)
             g_i = tl.where(live, gi, 0.0)
             g_w = tl.where(live, gw, 0.0)
-            g_u = tl.zeros_like(u)
-            g_before = tl.zeros_like(u)  # of the spikes of the step before
-            g_theta = tl.zeros_like(u)
-            g_w_old = g_w
-            if flags.adaptation:
-                db += g_w * w
-                g_w_old = b * g_w
-                if flags.adapt_previous:
-                    dp += g_w * u
-                    dq += g_w * z
-                    g_u += p * g_w
-                    g_before += q * g_w
-                else:
-                    dp += g_w * u_new
-                    dq += g_w * z_new
-                    g_new += p * g_w
-                    g_z += q * g_w
-
-            g_hat = g_new
-            if not flags.reset_next:
-                if flags.reset == 0:
-                    g_theta -= g_new * z_new
-                    if not flags.detach_reset:
-                        g_z -= g_new * theta_t
-                elif flags.reset == 1:
-                    g_hat = g_new * (1 - z_new)
-                    if not flags.detach_reset:
-                        g_z -= g_new * u_hat
+            g_hat, g_z, g_u, g_before, g_theta, g_w_old, read_u, read_z = unsettle(
+                tl.where(live, gu, 0.0), g_z, g_w, u, z, u_hat, u_new, z_new, theta_t, b, p, q, flags
+            )
             if grad_membrane is not None:
                 g_hat += tl.load(grad_membrane + cell, live, 0.0).to(dtype)
             slope = derivative(u_hat - theta_t, kind, h0, h1, h2, h3)
@@ -210,43 +164,23 @@ def backward(  # type: ignore[no-untyped-def]
                 g_z += send_back(
                     recurrent, row, listed + mine, returned + mine, heard, column, N, dtype, K, BLOCK_N, WIDE
                 )
-            if flags.refractory:
-                g_z = tl.where(rest > 0, 0.0, g_z)
-            g_above = g_z * slope
-            g_hat += g_above
-            g_theta -= g_above
-            if flags.refractory and not flags.mute:
-                g_u += tl.where(rest > 0, g_hat, 0.0)
-                g_hat = tl.where(rest > 0, 0.0, g_hat)
-            if flags.reset_next:
-                if flags.reset == 0:
-                    g_theta -= g_hat * z
-                    if not flags.detach_reset:
-                        g_before -= g_hat * theta_t
-                elif flags.reset == 1:
-                    if not flags.detach_reset:
-                        g_before -= g_hat * free
-                    g_hat = g_hat * (1 - z)
+            g_hat, g_u, g_i_old, g_w_old, g_before, g_theta, g_current, g_x = unrise(
+                g_hat, g_z, g_u, g_i, g_w_old, g_before, g_theta, slope, z, rest, theta_t, free, a, s, c, k, r, flags
+            )
 
             da += g_hat * u
             ds += g_hat * drive
             dtheta += g_theta
-            g_u += a * g_hat
-            g_drive = s * g_hat
-            if flags.adaptation == 1:
-                g_w_old -= g_drive
-            if flags.adaptation == 2:
-                dr += g_theta * w
-                g_w_old += r * g_theta
-            g_x = g_drive
-            g_i_old = g_i
+            dbias += g_x
             if flags.synapse:
-                g_current = g_i + g_drive if flags.synapse == 1 else g_i
                 dc += g_current * i
                 dk += g_current * x
-                g_x = k * g_current
-                g_i_old = c * g_current if flags.synapse == 1 else c * g_current + g_drive
-            dbias += g_x
+            if flags.adaptation:
+                db += g_w * w
+                dp += g_w * read_u
+                dq += g_w * read_z
+            if flags.adaptation == 2:
+                dr += g_theta * w
             tl.store(grad_current + cell, g_x.to(grad_current.dtype.element_ty), inside)
             gu = tl.where(live, g_u, gu)
             gi = tl.where(live, g_i_old, gi)

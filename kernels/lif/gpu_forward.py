@@ -3,104 +3,16 @@
 One program owns a block of neurons of one sample (events) or of a few samples (currents) and walks through time with
 their state in registers: neurons without recurrent weights never wait for each other. With recurrent weights a program
 owns all neurons of one sample: its threads write a list of those that spiked, wait for each other, and sum the listed
-rows of the matrix. The helpers are one step of the recurrence, which the backward pass runs again.
+rows of the matrix.
 """
 
 from __future__ import annotations
-
-from typing import NamedTuple
 
 import triton
 import triton.language as tl
 
 from spiking.kernels.event_linear.gpu import gather
-
-
-class Switches(NamedTuple):
-    """What a kernel is compiled for: `Flags` of rule.py as a tuple, which Triton can write into its cache."""
-
-    synapse: int = 0
-    adaptation: int = 0
-    adapt_previous: int = 0
-    reset: int = 0
-    reset_next: int = 0
-    detach_reset: int = 1
-    inclusive: int = 0
-    refractory: int = 0  # 1 for any number of steps, which is an argument of the kernel
-    mute: int = 0
-
-
-@triton.jit
-def reset(u, z, theta, flags: tl.constexpr):  # type: ignore[no-untyped-def]
-    """The membrane potential after the spikes z."""
-    if flags.reset == 0:
-        return u - theta * z
-    elif flags.reset == 1:
-        return u * (1 - z)
-    else:
-        return u
-
-
-@triton.jit
-def rise(u, i, w, z, rest, x, a, s, theta, c, k, r, flags: tl.constexpr):  # type: ignore[no-untyped-def]
-    """From the state before a step and the input x, what the threshold sees.
-
-    Returns the synaptic current, the drive J - w', the threshold, u^ before the reset of the last step, and u^.
-    """
-    i_new = i
-    drive = x
-    if flags.synapse:
-        i_new = c * i + k * x
-        drive = i_new if flags.synapse == 1 else i
-    if flags.adaptation == 1:
-        drive = drive - w
-    theta_t = theta
-    if flags.adaptation == 2:
-        theta_t = theta + r * w
-    free = a * u + s * drive
-    u_hat = free
-    if flags.reset_next:
-        u_hat = reset(free, z, theta_t, flags)
-    if flags.refractory and not flags.mute:
-        u_hat = tl.where(rest > 0, u, u_hat)
-    return i_new, drive, theta_t, free, u_hat
-
-
-@triton.jit
-def settle(u, w, z, rest, u_hat, z_new, theta_t, b, p, q, steps, flags: tl.constexpr):  # type: ignore[no-untyped-def]
-    """The membrane potential, adaptation and refractory counter after the spikes z_new of a step."""
-    u_new = u_hat
-    if not flags.reset_next:
-        u_new = reset(u_hat, z_new, theta_t, flags)
-    w_new = w
-    if flags.adaptation:
-        if flags.adapt_previous:
-            w_new = b * w + (p * u + q * z)
-        else:
-            w_new = b * w + (p * u_new + q * z_new)
-    rest_new = rest
-    if flags.refractory:
-        rest_new = tl.where(z_new > 0, steps.to(rest.dtype), tl.maximum(rest - 1, 0.0))
-    return u_new, w_new, rest_new
-
-
-@triton.jit
-def parameters(neuron, column, N):
-    """The ten rows of rule.py for a block of neurons, each (1, BLOCK_N)."""
-    at = neuron + column
-    inside = column < N
-    return (
-        tl.load(at, inside, 0.0)[None, :],
-        tl.load(at + N, inside, 0.0)[None, :],
-        tl.load(at + 2 * N, inside, 0.0)[None, :],
-        tl.load(at + 3 * N, inside, 0.0)[None, :],
-        tl.load(at + 4 * N, inside, 0.0)[None, :],
-        tl.load(at + 5 * N, inside, 0.0)[None, :],
-        tl.load(at + 6 * N, inside, 0.0)[None, :],
-        tl.load(at + 7 * N, inside, 0.0)[None, :],
-        tl.load(at + 8 * N, inside, 0.0)[None, :],
-        tl.load(at + 9 * N, inside, 0.0)[None, :],
-    )
+from spiking.kernels.lif.gpu_step import parameters, rise, settle, store_state
 
 
 @triton.jit
@@ -140,20 +52,6 @@ def hear(  # type: ignore[no-untyped-def]
     total = gather(recurrent, listed, None, 0, count, column, inside, N, dtype, K, BLOCK_N)
     tl.debug_barrier()  # the next step writes its list over this one
     return total[None, :] + tl.load(carried + home, inside[None, :] & valid & (t == 0), 0.0)
-
-
-@triton.jit
-def store_state(at, u, i, w, rest, plane, inside, flags: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Write those of u, i, w, rest that the flags use, one plane each."""
-    W: tl.constexpr = 1 + (flags.synapse > 0)
-    REST: tl.constexpr = W + (flags.adaptation > 0)
-    tl.store(at, u, inside)
-    if flags.synapse:
-        tl.store(at + plane, i, inside)
-    if flags.adaptation:
-        tl.store(at + W * plane, w, inside)
-    if flags.refractory:
-        tl.store(at + REST * plane, rest, inside)
 
 
 @triton.jit(

@@ -177,9 +177,7 @@ def lif(
 
     name = resolve(backend, like.device)
     chosen = name
-    if name == "triton" and isinstance(recurrent, SparseWeight):
-        chosen = fall_back("lif", "sparse recurrent weights have no kernel on a GPU yet, and become dense")
-    elif name == "triton" and recurrent is not None and N > CONNECTED:
+    if name == "triton" and isinstance(recurrent, Tensor) and N > CONNECTED:
         chosen = fall_back("lif", f"the kernel of recurrent weights holds {CONNECTED} neurons, not {N}")
     elif name != "reference" and not isinstance(surrogate, Surrogate):
         chosen = fall_back("lif", "a surrogate given as a function needs autograd")
@@ -208,7 +206,7 @@ def lif(
         save = torch.is_grad_enabled() and any(t.requires_grad for t in inputs)
         spikes, membrane, last, _, _ = flat_sparse.lif_sparse(
             current.to(dtype), recurrent.indptr, recurrent.index, recurrent.values.to(dtype), params, initial, valid,
-            flags.as_list(), surrogate.numbers, trace or check_finite, save,
+            flags.as_list(), surrogate.numbers, trace or check_finite, save, chosen,
         )
     else:
         assert isinstance(surrogate, Surrogate)

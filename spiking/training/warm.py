@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 from spiking import readout
 from spiking.datasets import Augment, EventStore
 from spiking.events import Events
-from spiking.kernels import event_linear
+from spiking.kernels import event_conv, event_linear
 from spiking.networks import SpikingMLP
 from spiking.neurons import NEURONS
 
@@ -37,6 +37,7 @@ def warm(say: Callable[[str], object] | None = None, layers: bool = True) -> Non
     }
     if layers:
         work["weights"] = _weights
+        work["convolutions"] = _convolutions
         for name in (name for name in NEURONS if name != "li"):
             work[f"neuron {name}"] = lambda name=name: _neurons(name, store)  # type: ignore[misc]
     for name, call in work.items():
@@ -62,6 +63,15 @@ def _weights() -> None:
     few[0, 0, 0] = 1
     for x in (few, Events.from_dense(few, dt=1.0)):
         event_linear(x, weight).sum().backward()
+
+
+def _convolutions() -> None:
+    """A patch of each event, with a count and without one."""
+    few = torch.zeros(1, 1, 18)
+    few[0, 0, 0] = 1
+    for frames in (few, 2 * few):
+        weight = torch.zeros(2, 3, 3, 4, requires_grad=True)
+        event_conv(Events.from_dense(frames, dt=1.0, sensor=(3, 3, 2)), weight, padding=1).sum().backward()
 
 
 def _neurons(name: str, store: EventStore) -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from spiking import Events
-from spiking.kernels import Adaptation, LIFState, Rule, delay_linear, event_linear, lif
+from spiking.kernels import Adaptation, LIFState, Rule, delay_linear, event_conv, event_linear, lif
 
 ARRAYS = ("indptr", "index", "value", "lengths", "shape")
 OPS: dict[str, tuple[str, ...]] = {
@@ -24,7 +24,9 @@ OPS: dict[str, tuple[str, ...]] = {
     "lif": ("x", "weight", "bias", "tau_mem", "threshold", "state", "adaptation", "lengths", "dt"),
     "lif_recurrent": ("x", "weight", "recurrent", "bias", "state", "lengths"),
     "delay_linear": ("x", "weight", "delay", "max_delay", "state", "lengths"),
+    "event_conv": ("x", "weight", "bias", "sensor", "stride", "padding", "dilation", "groups"),
 }
+PAIRS = {"stride": (1, 2, (1, 3)), "padding": (0, 1, (2, 0)), "dilation": (1, 1, (1, 2)), "groups": (1,)}
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 
 
@@ -103,7 +105,10 @@ def build(draw: Draw, op: str) -> tuple[Callable[[str], Any], list[str]]:
     T, B, inputs = draw(st.integers(0, 4)), draw(st.integers(0, 3)), draw(st.integers(0, 5))
     N = one(draw, 3, 130, 1, 3, 130, 0)
     fault = one(draw, *(None,) * 12, *ARRAYS, *OPS[op], *OPS[op])
-    dense = fault not in ARRAYS and one(draw, False, True)
+    if op == "event_conv":
+        W, H, P = (draw(st.integers(1, 4)) for _ in range(3))
+        inputs = W * H * P
+    dense = op != "event_conv" and fault not in ARRAYS and one(draw, False, True)
     events = arrays(draw, T, B, inputs, fault if fault in ARRAYS else None)
     x = numbers(draw, T, B, inputs) * (torch.arange(inputs) % 3 == 0) if dense else None
     if fault == "x":
@@ -113,15 +118,28 @@ def build(draw: Draw, op: str) -> tuple[Callable[[str], Any], list[str]]:
         made = numbers(draw, *shape)
         return spoiled(draw, made) if fault == name else made
 
-    given: dict[str, Any] = {"weight": make("weight", inputs, N)}
+    shape = (inputs, N)
+    if op == "event_conv":
+        shape = (P, draw(st.integers(1, min(3, H))), draw(st.integers(1, min(3, W))), one(draw, 1, 3, 17, 1, 3, 17, 0))
+    given: dict[str, Any] = {"weight": make("weight", *shape)}
     if dense or fault == "lengths":
         lengths = torch.tensor([draw(st.integers(0, T)) for _ in range(B)], dtype=torch.int64)
         if fault == "lengths":
             lengths = one(draw, lengths - 1, lengths + T + 1, lengths.double(), torch.cat([lengths, lengths + 1]),
                           lengths.to("meta"), lengths.tolist())
         given["lengths"] = lengths
-    if op == "event_linear":
+    if op in ("event_linear", "event_conv"):
         given.pop("lengths", None)
+    if op == "event_conv":
+        given.update({name: one(draw, *choices) for name, choices in PAIRS.items()}, groups=one(draw, 1, P))
+        events["sensor"] = one(draw, (W, H, P), None)
+        given["sensor"] = (W, H, P) if events["sensor"] is None else one(draw, (W, H, P), None)
+        if fault == "sensor":
+            given["sensor"] = one(draw, (W, H, P + 1), (W, H), (-W, -H, P), (W / 1, H, P), W, "WHP", [W, H, P, 1], True)
+        elif fault in PAIRS:
+            given[fault] = one(draw, 0, -1, 1.5, "2", True, (1,), (1, 2, 3), (1, -1), (1, 1.0), None, P + 1)
+        if fault == "bias" or one(draw, False, True):
+            given["bias"] = make("bias", shape[3] * (P if given["groups"] == P else 1))
     elif op == "delay_linear":
         last = draw(st.integers(0, 6))
         delay = numbers(draw, inputs, *one(draw, (N,), ())).abs().clamp(max=min(last, T))
@@ -131,7 +149,7 @@ def build(draw: Draw, op: str) -> tuple[Callable[[str], Any], list[str]]:
         given["sigma"] = one(draw, 0.0, 0.7)
         if one(draw, False, True) or fault == "state":
             given["state"] = make("state", last, B, N)
-    else:
+    elif op.startswith("lif"):
         given["dt"] = one(draw, 0.0, -1.0, float("nan"), 2.0) if fault == "dt" else 1.0
         given["rule"] = Rule(**one(draw, {}, {"reset": "zero", "refractory": 2.0}))
         given["surrogate"] = "triangle"
@@ -160,7 +178,7 @@ def build(draw: Draw, op: str) -> tuple[Callable[[str], Any], list[str]]:
             name: t.detach().requires_grad_() for name, t in leaves.items()
             if isinstance(t, Tensor) and t.is_floating_point()
         }
-        function = {"event_linear": event_linear, "delay_linear": delay_linear}.get(op, lif)
+        function = {"event_linear": event_linear, "delay_linear": delay_linear, "event_conv": event_conv}.get(op, lif)
         found = function(source, **{**given, **leaves}, backend=backend)
         out = found if isinstance(found, Tensor) else found[0]
         wanted = list(leaves.values())

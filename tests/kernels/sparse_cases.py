@@ -63,18 +63,20 @@ def masked(case: Case, dtype: torch.dtype = torch.float64) -> tuple[Problem, Ten
     return p._replace(recurrent=p.recurrent * kept / 0.5), kept
 
 
-def arguments(case: Case, p: Problem, leaves: list[Tensor]) -> tuple[Any, ...]:
+def arguments(case: Case, p: Problem, leaves: list[Tensor], backend: str = "numba") -> tuple[Any, ...]:
     source, params, state, matrix = leaves
     current = source if p.events is None else p.events.to_dense(source.dtype) @ source
     fan = SparseWeight.from_dense(matrix)
     flags, numbers = p.flags.as_list(), p.surrogate.numbers
-    return current, fan.indptr, fan.index, fan.values, params, state, p.lengths, flags, numbers, case.trace, True
+    return (
+        current, fan.indptr, fan.index, fan.values, params, state, p.lengths, flags, numbers, case.trace, True, backend
+    )
 
 
-def through_sparse(case: Case, p: Problem) -> Result:
+def through_sparse(case: Case, p: Problem, backend: str = "numba") -> Result:
     """Forward and backward of `lif_sparse`; the gradient of V is that of a matrix, 0 where there is no synapse."""
     leaves = leaves_of(p)
-    spikes, membrane, last, _, _ = OPS.lif_sparse(*arguments(case, p, leaves))
+    spikes, membrane, last, _, _ = OPS.lif_sparse(*arguments(case, p, leaves, backend))
     outputs, given = (spikes, membrane, last), p.gradients
     if not case.trace:
         outputs, given = (spikes, last), (given[0], given[2])

@@ -22,8 +22,8 @@ from spiking.kernels.delay import gpu as delay_gpu
 from spiking.kernels.event_conv import gpu as conv_gpu
 from spiking.kernels.event_conv.layout import Axis, Geometry
 from spiking.kernels.event_linear import gpu as event_gpu
-from spiking.kernels.lif import gpu
-from spiking.kernels.lif.gpu_forward import Switches
+from spiking.kernels.lif import gpu, gpu_sparse
+from spiking.kernels.lif.gpu_step import Switches
 from spiking.kernels.lif.rule import Flags
 from spiking.kernels.sparse_linear import SparseWeight
 from spiking.kernels.sparse_linear import gpu as sparse_gpu
@@ -174,7 +174,7 @@ def compiled(monkeypatch):
 
     monkeypatch.setattr(triton.runtime.driver, "_active", Nowhere())
     monkeypatch.setattr(triton.knobs.runtime, "jit_cache_hook", note)
-    for module in (gpu, event_gpu, delay_gpu, sparse_gpu, conv_gpu, spike_gpu):
+    for module in (gpu, gpu_sparse, event_gpu, delay_gpu, sparse_gpu, conv_gpu, spike_gpu):
         monkeypatch.setattr(module, "check", lambda device: None)
     for kernel in {v.kernel for v in VARIANTS.values()}:
         kernel.device_caches.clear()
@@ -263,6 +263,27 @@ def test_sparse_synapses_do_not_recompile(compiled):
         assert same, f"{name}: no variant with {made['signature']}"
 
 
+def test_sparse_recurrent_weights_do_not_recompile(compiled):
+    """One compilation of each kernel for a power of two of neurons, and of any more than a tile of them."""
+    for powers, populations in enumerate(((65, 128, 100), (1000, 1024, 2500)), 1):
+        for T, B, N in zip((1, 16, 33), (1, 16, 7), populations, strict=True):
+            p = build(Case("", T=T, B=B, N=N, fused=False), torch.float32)
+            fan = SparseWeight.from_dense(torch.ones(N, N).triu(N - 9))
+            given = (p.current, fan.indptr, fan.index, fan.values, p.params, p.state, p.lengths)
+            *_, bits, saved = gpu_sparse.forward(*given, p.flags.as_list(), False, True)
+            gz, _, gl = p.gradients
+            gpu_sparse.backward(
+                gz, None, gl, *given, torch.zeros_like(bits), saved, p.flags.as_list(), p.surrogate.numbers, False
+            )
+        kinds = [name.split(".")[-1] for name, _ in compiled]
+        assert kinds.count("forward") == kinds.count("backward") == powers
+    for (name, _), made in compiled.items():
+        same = [v for v in VARIANTS.values() if v.kernel.__name__ == name.split(".")[-1] and all(
+            made["signature"].get(n) == v.types.get(n, "constexpr") for n in v.kernel.arg_names
+        )]
+        assert same, f"{name}: no variant with {made['signature']}"
+
+
 def test_spike_counts_do_not_recompile(compiled):
     """One compilation of each kernel, whatever the weight, its groups, the tokens and their alignment."""
     for tokens, out, inputs, group in ((1, 1, 1, 4), (16, 256, 128, 16), (33, 300, 129, 20)):
@@ -300,12 +321,12 @@ def test_convolutions_do_not_recompile(compiled):
 
 
 @pytest.mark.parametrize("target", aot.TARGETS)
-def test_the_events_of_a_row_wait_for_each_other(target):
+@pytest.mark.parametrize("name", ["sparse_linear: fp32", "lif forward: LIF, fp32 currents, 1024 sparse recurrent"])
+def test_the_events_of_a_row_wait_for_each_other(name, target):
     """A barrier stands between the store to the targets and the loads of the next event, and is in the final code."""
-    compiled = aot.build(VARIANTS["sparse_linear: fp32"], target)
-    loops = compiled.asm["ttgir"]
-    store = loops.rindex("tt.store") if "tt.store" in loops else loops.rindex("buffer_store")
-    assert re.search(r"(ttg|gpu)\.barrier", loops[store:])
+    compiled = aot.build(VARIANTS[name], target)
+    barrier = r"(tt\.|buffer_)store[^\n]*\n\s*\}[^\n]*\n\s*(ttg|gpu)\.barrier"  # where the loop over a fan-out ends
+    assert re.search(barrier, compiled.asm["ttgir"])
     assert re.search(r"barrier\.cta|amdgcn\.s\.barrier\(\)|nvvm\.barrier0|bar\.warp", compiled.asm["llir"])
 
 
@@ -323,7 +344,7 @@ def test_what_a_layer_launches_is_what_is_compiled_here(compiled, N, fused, recu
         same = [
             v for v in VARIANTS.values()
             if v.kernel.__name__ == kernel
-            and all(source[n] == v.types.get(n, "constexpr") for n in v.kernel.arg_names)
+            and all(source.get(n) == v.types.get(n, "constexpr") for n in v.kernel.arg_names)
             and v.options["num_warps"] == made["num_warps"]
         ]
         assert same, f"{kernel}: no variant with {source}"

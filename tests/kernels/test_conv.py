@@ -265,6 +265,8 @@ def test_compiles_into_one_graph(compiler: str) -> None:
             {"x": Events.from_dense(torch.ones(1, 1, 126), 1.0), "sensor": (7, 9, 3)},
             r"sensor: expected \(W, H, P\) of 126 channels, got \(7, 9, 3\) of 189",
         ),
+        ({"sensor": (9, 7)}, r"sensor: expected three whole numbers \(W, H, P\), got \(9, 7\)"),
+        ({"sensor": 7}, r"sensor: expected three whole numbers \(W, H, P\), got 7"),
         ({"stride": 0}, "stride: expected a whole number of 1 or more, or two of them, got 0"),
         ({"stride": (1, 2, 3)}, r"stride: expected a whole number of 1 or more, or two of them, got \(1, 2, 3\)"),
         ({"padding": -1}, "padding: expected a whole number of 0 or more, or two of them, got -1"),

@@ -16,7 +16,7 @@ from spiking.kernels.lif.rule import Flags
 
 from .cases import CASES, RECURRENT, Case, assert_close, build, specified, through_op
 from .guard import poison
-from .sparse_cases import check_linear, sparse, trains
+from .sparse_cases import SOME, check_linear, masked, sparse, through_sparse, trains
 
 pytestmark = pytest.mark.gpu
 
@@ -57,6 +57,24 @@ def test_every_case_in_float32(case, monkeypatch):
 def test_sparse_synapses(T, B, inputs, N, reach, monkeypatch):
     poison(monkeypatch)
     check_linear(trains(T, B, inputs, 0.2, True), sparse(inputs, N, reach), "triton", "cuda")
+
+
+MANY = Case("many", Flags(adaptation=1), "arctan", T=40, B=150, N=3000, fused=False, trace=False, recurrent=True)
+
+
+@pytest.mark.parametrize("case", [*SOME, MANY], ids=lambda c: c.name)
+def test_sparse_recurrent_weights(case, monkeypatch):
+    """In float64, so that a race between warps can't hide; a matrix with a third of its synapses."""
+    poison(monkeypatch)
+    p, kept = masked(case)
+    moved = p._replace(**{n: x.to("cuda") for n, x in zip(p._fields, p, strict=True) if isinstance(x, torch.Tensor)})
+    moved = moved._replace(
+        events=None if p.events is None else p.events.to("cuda"), gradients=tuple(x.to("cuda") for x in p.gradients)
+    )
+    found = on_cpu(through_sparse(case, moved, "triton"))
+    assert torch.equal(found.spikes, specified(case, p).spikes)
+    wanted = specified(case, p, found.spikes)
+    assert_close(case, found, wanted._replace(grad_recurrent=wanted.grad_recurrent * kept), 1e-9)
 
 
 @pytest.mark.parametrize("flags", [Flags(), Flags(1, 2, 0, 0, 0, 0, 0, 2, 1), Flags(0, 1, 1, 1)])

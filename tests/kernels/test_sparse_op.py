@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from spiking import Events
-from spiking.kernels import FallbackWarning, LIFState, Rule, SparseWeight, event_linear, lif, set_backend
+from spiking.kernels import LIFState, Rule, SparseWeight, event_linear, lif
 from spiking.kernels.lif.rule import CHECKPOINT
 
 from .cases import leaves_of
@@ -184,11 +184,6 @@ def test_other_mistakes_are_named() -> None:
     with pytest.raises(TypeError, match="x: expected Events or a tensor, got list"):
         event_linear([1.0], weight)
     assert repr(weight).startswith("SparseWeight(30, 12, nnz=")
-
-
-def test_a_gpu_falls_back_to_the_reference_and_says_so() -> None:
-    with set_backend("triton"), pytest.warns(FallbackWarning, match="sparse recurrent weights have no kernel"):
-        lif(torch.zeros(2, 1, 4), recurrent=sparse(4, 4), dt=1.0)
 
 
 BOUNDS = """

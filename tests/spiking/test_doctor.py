@@ -12,13 +12,14 @@ from spiking.training.warm import warm
 def test_doctor_names_versions_ops_and_folders(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor"]) == 0
     out = capsys.readouterr().out
-    for wanted in ("torch", "numba", "lif", "event_linear", "reference", "data cache", "writable"):
+    for wanted in ("torch", "numba", "lif", "event_linear", "event_conv", "reference", "data cache", "writable"):
         assert wanted in out, wanted
 
 
 def test_warm_runs_every_neuron() -> None:
     said: list[str] = []
     warm(said.append)
+    assert any(line.startswith("convolutions") for line in said)
     assert [line.split()[1] for line in said if line.startswith("neuron")] == [
         "lif", "cuba", "alif", "adlif", "seadlif", "silif", "csilif",
     ]
