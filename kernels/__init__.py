@@ -3,6 +3,7 @@
 from spiking.kernels.backend import FallbackWarning, set_backend
 from spiking.kernels.delay import delay_linear
 from spiking.kernels.dendrites import strongest
+from spiking.kernels.elm import MLP, MemoryState, elm
 from spiking.kernels.event_conv import event_conv
 from spiking.kernels.event_linear import event_linear
 from spiking.kernels.lif import Adaptation, LIFState, Resonance, Rule, lif
@@ -12,6 +13,7 @@ from spiking.kernels.spike_linear import spike_linear
 from spiking.kernels.surrogate import Surrogate
 
 __all__ = [
-    "Adaptation", "FallbackWarning", "LIFState", "Lateral", "Resonance", "Rule", "SparseWeight", "Surrogate",
-    "delay_linear", "event_conv", "event_linear", "lif", "oja", "set_backend", "spike_linear", "strongest",
+    "MLP", "Adaptation", "FallbackWarning", "LIFState", "Lateral", "MemoryState", "Resonance", "Rule", "SparseWeight",
+    "Surrogate", "delay_linear", "elm", "event_conv", "event_linear", "lif", "oja", "set_backend", "spike_linear",
+    "strongest",
 ]

@@ -3,11 +3,13 @@
 from spiking.neurons.adlif import AdLIF, SEAdLIF
 from spiking.neurons.alif import ALIF
 from spiking.neurons.bounded import Bounded, tau
+from spiking.neurons.branch_elm import BranchELM
 from spiking.neurons.connectome import Connectome
 from spiking.neurons.conventions import like
 from spiking.neurons.cuba import CubaLIF
 from spiking.neurons.delay import Delay
 from spiking.neurons.delayed import Delayed, DelayedState
+from spiking.neurons.elm import ELM, ELMState
 from spiking.neurons.layer import Layer
 from spiking.neurons.li import LI
 from spiking.neurons.lif import LIF
@@ -21,6 +23,6 @@ NEURONS: dict[str, type[Layer]] = {
 }
 
 __all__ = [
-    "ALIF", "LI", "LIF", "NEURONS", "AdLIF", "BatchNorm", "Bounded", "CSiLIF", "Connectome", "CubaLIF", "Delay",
-    "Delayed", "DelayedState", "Layer", "SEAdLIF", "SiLIF", "detach", "like", "tau",
+    "ALIF", "ELM", "LI", "LIF", "NEURONS", "AdLIF", "BatchNorm", "Bounded", "BranchELM", "CSiLIF", "Connectome",
+    "CubaLIF", "Delay", "Delayed", "DelayedState", "ELMState", "Layer", "SEAdLIF", "SiLIF", "detach", "like", "tau",
 ]

@@ -154,6 +154,20 @@ class Bounded:
         return (math.log(low), math.log(high)) if self.log else (low, high)
 
 
+class Holder(nn.Module):
+    """A module whose class declares `Bounded` parameters; `bounds` maps the name of each that trains to its range."""
+
+    bounds: dict[str, Range]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Module.__setattr__ would put a new buffer in the place of the old one, unchecked.
+        bounded = getattr(type(self), name, None)
+        if isinstance(bounded, Bounded):
+            bounded.__set__(self, value)
+        else:
+            super().__setattr__(name, value)
+
+
 def _bounds(layer: nn.Module) -> dict[str, Range]:
     bounds: Any = layer.bounds
     return bounds

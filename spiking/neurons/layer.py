@@ -19,7 +19,7 @@ from typing_extensions import Unpack
 from spiking.events import Events
 from spiking.kernels import LIFState, Rule, SparseWeight, Surrogate, event_linear, lif
 from spiking.kernels.surrogate.reference import Spike, resolve
-from spiking.neurons.bounded import Bounded, Range, Value
+from spiking.neurons.bounded import Bounded, Holder, Range, Value
 from spiking.neurons.connectome import Connectome
 from spiking.neurons.norm import BatchNorm
 
@@ -53,7 +53,7 @@ class Options(TypedDict, total=False):
     dtype: torch.dtype | None
 
 
-class Layer(nn.Module):
+class Layer(Holder):
     """A population of neurons with their synapses; the base of every neuron class.
 
     Arguments:
@@ -112,7 +112,7 @@ class Layer(nn.Module):
             raise ValueError(f"norm: expected None or 'batch', got {norm!r}")
 
         N = self.out_features
-        self.bounds: dict[str, Range] = {}
+        self.bounds = {}
         present = [name for name, value in values.items() if value is not None]
         for argument, names in (("learn", self.learn), ("ranges", ranges)):
             for name in names:
@@ -142,14 +142,6 @@ class Layer(nn.Module):
         self.norm = BatchNorm(N, **place) if norm else None
         self._check_euler()
         self.reset_parameters()
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        # Module.__setattr__ would put a new buffer in the place of the old one, unchecked.
-        bounded = getattr(type(self), name, None)
-        if isinstance(bounded, Bounded):
-            bounded.__set__(self, value)
-        else:
-            super().__setattr__(name, value)
 
     def neuron(self) -> dict[str, Any]:
         """The keyword arguments `tau_mem`, `threshold`, `tau_syn` and `adaptation` of `spiking.kernels.lif`."""
@@ -266,7 +258,7 @@ class Layer(nn.Module):
     def extra_repr(self) -> str:
         shape = f"{self.in_features}" if self.weight is None else f"{self.in_features}, {self.out_features}"
         parts = [shape] + [
-            f"{name}={_span(getattr(self, name))}{bounded.unit}"
+            f"{name}={span(getattr(self, name))}{bounded.unit}"
             for name, bounded in declared_by(type(self)).items()
             if getattr(self, name) is not None
         ]
@@ -315,7 +307,8 @@ def _names(learn: Sequence[str]) -> tuple[str, ...]:
     return tuple(learn)
 
 
-def _span(value: Tensor) -> str:
+def span(value: Tensor) -> str:
+    """The smallest and the largest number, for messages."""
     low, high = float(value.detach().min()), float(value.detach().max())
     return f"{low:g}" if low == high else f"{low:.3g}..{high:.3g}"
 

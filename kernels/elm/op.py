@@ -1,0 +1,135 @@
+"""The expressive leaky memory (ELM) neuron's memory over a whole recording.
+
+    I_t = kappa_b I_{t-1} + x_t W                                        filtered current, (B, h)
+    z_t = I_t + b_h + (kappa m_{t-1}) W_m
+    m_t = kappa m_{t-1} + gamma ctanh(act(z_t) W_u + b_u)                memory, (B, d)
+    ctanh(x) = 1.7159 tanh(2x/3)
+
+Spieler, Rahaman, Martius, Schölkopf & Levina 2024, "The Expressive Leaky Memory neuron" (ICLR), eqs. 1-4. There the
+filter stands before the input weights of the hidden layer; a filter with one constant commutes with them, so that W
+here is the product of synapses, branches and input weights, an event pays for h numbers, and the filter runs on h.
+kappa = exp(-dt/tau); gamma = lambda (1 - kappa) in their first version, 1 - exp(-dt lambda/tau) in their second.
+
+Only m is kept for the backward pass, which computes the hidden layer again.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spiking.events import Events
+from spiking.kernels.arguments import floating, number, whole
+from spiking.kernels.backend import resolve
+from spiking.kernels.elm import reference
+from spiking.kernels.elm.rule import ACTIVATIONS, MLP, SOLVERS, MemoryState
+
+
+def elm(
+    x: Events | Tensor,
+    state: MemoryState | None = None,
+    *,
+    mlp: MLP,
+    decay: Tensor,
+    gain: Tensor,
+    weight: Tensor | None = None,
+    leak: float | Tensor = 0.0,
+    activation: str = "relu",
+    solver: str = "serial",
+    lengths: Tensor | None = None,
+    backend: str | None = None,
+    check_finite: bool = False,
+) -> tuple[Tensor, MemoryState]:
+    """The memory of expressive leaky memory neurons at every step of a batch.
+
+    Arguments:
+        x: Events (T, B, in) or a dense (T, B, in); without `weight` the currents (T, B, h) before the filter.
+        state: where to go on from; `None` is zeros.
+        mlp: the weights of the update, h hidden and d memory units.
+        decay: kappa (d,), what a step leaves of the memory.
+        gain: gamma (d,), what an update counts.
+        weight: (in, h).
+        leak: kappa_b, what a step leaves of the currents; 0 filters nothing.
+        activation: of the hidden layer, "relu" or "silu".
+        solver: "serial", step by step, or "newton", all steps at once by Newton's method with a parallel scan.
+        lengths: (B,) valid steps of a dense batch; Events bring their own.
+        backend: "reference", "numba", "triton"; `None` follows `set_backend` and the device.
+        check_finite: look for NaN and infinity in input, output and gradients.
+
+    Returns:
+        m (T, B, d) in the dtype of the weights, 0 beyond the valid steps, and the state after each sample's last
+        valid step.
+
+    Raises:
+        ValueError: naming the argument that does not fit.
+        TypeError: naming the argument that is no tensor.
+        FloatingPointError: with `check_finite`, naming the step, sample and neuron where a result is not finite.
+    """
+    B = _check_shapes(x, state, mlp, decay, gain, weight, leak, lengths)
+    for name, value, known in (("activation", activation, ACTIVATIONS), ("solver", solver, SOLVERS)):
+        if value not in known:
+            raise ValueError(f"{name}: expected one of {', '.join(known)}, got {value!r}")
+    device, storage = decay.device, decay.dtype
+    dtype = torch.float64 if storage == torch.float64 else torch.float32
+    mlp = MLP(*(w.to(dtype) for w in mlp))
+    decay, gain = decay.to(dtype), gain.to(dtype)
+    leak = torch.as_tensor(leak, dtype=dtype, device=device).reshape(1)
+    weight = None if weight is None else weight.to(dtype)
+    if state is None:
+        zeros = (decay.new_zeros(B, n) for n in mlp.memory.shape[::-1])
+        state = MemoryState(*zeros)
+    state = MemoryState(*(s.to(dtype) for s in state))
+    lengths = x.lengths if isinstance(x, Events) else lengths
+    resolve(backend, device)
+    drive = x.to_dense(dtype) if isinstance(x, Events) else x.to(dtype)
+    if weight is not None:
+        drive = drive @ weight
+    m, after = reference.elm(drive, state, mlp, decay, gain, leak, activation, lengths)
+    return m.to(storage), after
+
+
+def _check_shapes(
+    x: Any, state: Any, mlp: Any, decay: Any, gain: Any, weight: Any, leak: Any, lengths: Tensor | None
+) -> int:
+    if not isinstance(x, (Tensor, Events)):
+        raise TypeError(f"x: expected Events or a tensor, got {type(x).__name__}")
+    if isinstance(x, Tensor) and (x.is_complex() or x.ndim != 3):
+        raise ValueError(f"x: expected real numbers (T, B, in), got {x.dtype} {tuple(x.shape)}")
+    if isinstance(x, Events) and weight is None:
+        raise ValueError("weight: Events need the weights of their channels, got None")
+    if not isinstance(mlp, tuple) or len(mlp) != 4:
+        raise TypeError(f"mlp: expected an MLP of four tensors, got {type(mlp).__name__}")
+    _, B, inputs = x.shape
+    floating("decay", decay, x.device)
+    d = decay.shape[0] if decay.ndim == 1 else -1
+    floating("mlp.memory", mlp[0], x.device)
+    h = mlp[0].shape[1] if mlp[0].ndim == 2 else -1
+    wanted: dict[str, tuple[Any, str, tuple[int, ...]]] = {
+        "decay": (decay, "(d,)", (d,)),
+        "gain": (gain, "(d,)", (d,)),
+        "mlp.memory": (mlp[0], "(d, h)", (d, h)),
+        "mlp.bias": (mlp[1], "(h,)", (h,)),
+        "mlp.update": (mlp[2], "(h, d)", (h, d)),
+        "mlp.update_bias": (mlp[3], "(d,)", (d,)),
+    }
+    if weight is not None:
+        wanted["weight"] = (weight, "(in, h)", (inputs, h))
+    elif inputs != h:
+        raise ValueError(f"x: expected currents (T, B, h={h}), as there is no weight, got {tuple(x.shape)}")
+    if state is not None:
+        if not isinstance(state, tuple) or len(state) != 2:
+            raise TypeError(f"state: expected a MemoryState, got {type(state).__name__}")
+        wanted["state.current"] = (state[0], "(B, h)", (B, h))
+        wanted["state.memory"] = (state[1], "(B, d)", (B, d))
+    for name, (tensor, axes, shape) in wanted.items():
+        floating(name, tensor, x.device)
+        if tensor.shape != shape:
+            raise ValueError(f"{name}: expected {axes}, here {shape}, got {tuple(tensor.shape)}")
+    number("leak", leak, 1, x.device)
+    if lengths is not None:
+        if isinstance(x, Events):
+            raise ValueError("lengths: Events bring their own, got a second one")
+        whole("lengths", lengths, B)
+    return B

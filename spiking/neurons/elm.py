@@ -1,0 +1,314 @@
+"""ELM: one neuron with much memory, expressive leaky memory (Spieler et al. 2024, ICLR, arXiv:2306.16922).
+
+    b_t = kappa_b b_{t-1} + sum over a branch's synapses j of relu(w_j) x_t,j                 branches (B, n)
+    m_t = kappa m_{t-1} + gamma ctanh(MLP([b_t, kappa m_{t-1}]))                              memory (B, d)
+    y_t = m_t W_y + b_y
+    kappa_b = exp(-dt/tau_b),  kappa = exp(-dt/tau_m),  ctanh(x) = 1.7159 tanh(2x/3)
+    gamma = lambda (1 - kappa)              rule "v1", of the published weights
+    gamma = 1 - exp(-dt lambda/tau_m)       rule "v2"
+
+A unit's memory stays within 1.7159 gamma / (1 - kappa): 1.7159 lambda for every unit in v1, in v2 only for the slow
+ones, while a unit much faster than a step is bounded by 1.7159. The published time constants are
+min + (max - min) sigmoid(p), whose derivative at both ends is 0, so that these never train; here they fold, see
+`bounded.py`. kernels/elm/op.py has the recurrence as it is computed.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TypedDict
+
+import torch
+from torch import Tensor, nn
+from typing_extensions import Unpack
+
+from spiking.events import Events
+from spiking.kernels import MLP, MemoryState, Rule, elm, lif
+from spiking.kernels.elm.rule import ACTIVATIONS, SOLVERS
+from spiking.kernels.elm.trace import trace
+from spiking.kernels.lif import LIFState
+from spiking.neurons.bounded import Holder, Range, Value, tau
+from spiking.neurons.layer import declared_by, span, timing
+from spiking.neurons.routing import Routing
+
+RULES = ("v2", "v1")
+LEARNED = ("tau_memory", "tau_branch")
+FILTER = Rule(input_scale="one", reset="none")
+
+
+class ELMState(NamedTuple):
+    """State of ELM neurons between two steps: branch activity (B, n) and memory (B, d)."""
+
+    branch: Tensor
+    memory: Tensor
+
+
+class ELMOptions(TypedDict, total=False):
+    """What both neurons take by name; `ELM` says what each is."""
+
+    hidden: int | None
+    tau_memory: Value
+    tau_branch: Value
+    scale: float
+    rule: str
+    activation: str
+    solver: str
+    learn: Sequence[str]
+    ranges: Mapping[str, Range] | None
+    dt: float | None
+    check_finite: bool
+    device: torch.device | str | None
+    dtype: torch.dtype | None
+
+
+class ELM(Holder):
+    """An expressive leaky memory neuron whose every input is a branch of its own.
+
+    Arguments:
+        in_features: input channels, as many synapses.
+        out_features: numbers read from the memory at each step.
+        memory: units d.
+        routing: which inputs the synapses of a branch listen to, as `BranchELM` makes it.
+        **options: by name,
+            hidden: units h of the MLP's hidden layer, by default 2 d;
+            tau_memory: time constants of the memory in ms: a number, (d,), or (low, high), between which the units are
+                spread evenly in log space, a single unit in their middle;
+            tau_branch: of the branches in ms: a number for all, (n,), or (low, high), between which each draws its own;
+            scale: lambda;
+            rule: "v2" or "v1";
+            activation: of the hidden layer, "relu" or "silu";
+            solver: as in `spiking.kernels.elm`;
+            learn: which of "tau_memory" and "tau_branch" train;
+            ranges: name -> (low, high), where training keeps them, by default the two ends given;
+            dt: step in ms, `None` takes that of the Events;
+            check_finite: look for NaN and infinity in every pass;
+            device, dtype: of the parameters.
+
+    Raises:
+        ValueError: naming the argument that does not fit.
+    """
+
+    tau_memory = tau(0.01, 100_000.0)
+    tau_branch = tau(0.01, 100_000.0)
+    routing: Routing | None
+
+    def __init__(
+        self, in_features: int, out_features: int, memory: int = 100, *, routing: Routing | None = None,
+        **options: Unpack[ELMOptions],
+    ) -> None:
+        super().__init__()
+        given: dict[str, Any] = dict(options)
+        place: dict[str, Any] = {"device": given.pop("device", None), "dtype": given.pop("dtype", None)}
+        hidden = given.pop("hidden", None)
+        self.in_features, self.out_features, self.memory = in_features, out_features, memory
+        self.hidden = 2 * memory if hidden is None else hidden
+        for name in ("in_features", "out_features", "memory", "hidden"):
+            size = getattr(self, name)
+            if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+                raise ValueError(f"{name}: expected a whole number above 0, got {size!r}")
+        self.scale = float(given.pop("scale", 5.0))
+        self.rule, self.activation = given.pop("rule", "v2"), given.pop("activation", "relu")
+        self.solver, self.dt = given.pop("solver", "serial"), given.pop("dt", None)
+        self.check_finite = given.pop("check_finite", False)
+        learn, ranges = given.pop("learn", ()), dict(given.pop("ranges", None) or {})
+        spread, filters = given.pop("tau_memory", (1.0, 1000.0)), given.pop("tau_branch", 5.0)
+        if given:
+            raise TypeError(f"{type(self).__name__}: unexpected argument {', '.join(sorted(given))}")
+        if isinstance(learn, str):
+            raise ValueError(f"learn: expected a sequence of names, such as ('{learn}',), got {learn!r}")
+        self.learn = tuple(learn)
+        self._check(ranges)
+
+        self.routing = routing
+        self.branches = in_features if routing is None else routing.branches
+        synapses = in_features if routing is None else routing.branches * routing.synapses
+        self.bounds = {}
+        times = spread
+        if isinstance(spread, (tuple, list)):
+            ranges.setdefault("tau_memory", (float(spread[0]), float(spread[1])))
+            times = _spread(spread, memory)
+        shared = not isinstance(filters, (tuple, list)) and torch.as_tensor(filters).numel() == 1
+        for name, value, size in (
+            ("tau_memory", times, memory), ("tau_branch", filters, 1 if shared else self.branches)
+        ):
+            kept = ranges.get(name)
+            declared_by(type(self))[name].create(self, value, size, name in self.learn, kept, **place)
+
+        d, h, n = memory, self.hidden, self.branches
+        self.weight = nn.Parameter(torch.empty(synapses, **place))
+        self.w_branch = nn.Parameter(torch.empty(n, h, **place))
+        self.w_memory = nn.Parameter(torch.empty(d, h, **place))
+        self.b_hidden = nn.Parameter(torch.empty(h, **place))
+        self.w_update = nn.Parameter(torch.empty(h, d, **place))
+        self.b_update = nn.Parameter(torch.empty(d, **place))
+        self.w_out = nn.Parameter(torch.empty(d, out_features, **place))
+        self.b_out = nn.Parameter(torch.empty(out_features, **place))
+        self._minded: set[float] = set()
+        self.reset_parameters()
+        if self.dt is not None:
+            self._mind(self.dt)
+
+    def reset_parameters(self) -> None:
+        """Draw the weights anew as published: synapses 0.5, the rest uniform within 1/sqrt(inputs)."""
+        nn.init.constant_(self.weight, 0.5)
+        for fan_in, names in (
+            (self.branches + self.memory, ("w_branch", "w_memory", "b_hidden")),
+            (self.hidden, ("w_update", "b_update")),
+            (self.memory, ("w_out", "b_out")),
+        ):
+            for name in names:
+                nn.init.uniform_(getattr(self, name), -(fan_in**-0.5), fan_in**-0.5)
+
+    @classmethod
+    def from_checkpoint(
+        cls, path: str | Path, config: str | Path | Mapping[str, Any], dt: float | None = None, **options: Any
+    ) -> ELM:
+        """A neuron with published weights.
+
+        Arguments:
+            path: a state dict that PyTorch saved.
+            config: the `.json` that came with it, or its content.
+            dt: step in ms; `None` takes that of the Events.
+            **options: such as `device`.
+
+        Returns:
+            an `ELM`, or a `BranchELM` where the weights have branches, of the version that the file has.
+
+        Raises:
+            ValueError: naming the file, and the version or the keys that were found and wanted.
+        """
+        from spiking.neurons.elm_checkpoint import read
+
+        kind, sizes, found, weights = read(path, config)
+        neuron: ELM = kind(*sizes, dt=dt, **{**found, **options})
+        neuron.load_state_dict({**neuron.state_dict(), **weights})
+        return neuron
+
+    def forward(
+        self,
+        x: Events | Tensor,
+        state: ELMState | None = None,
+        *,
+        lengths: Tensor | None = None,
+        dt: float | None = None,
+        trace: bool = False,
+    ) -> tuple[Any, ELMState]:
+        """Run the neuron over a batch.
+
+        Arguments:
+            x: Events (T, B, in) or a dense tensor (T, B, in).
+            state: where to go on from; `None` is zeros.
+            lengths: (B,) valid steps of a dense batch; Events bring their own.
+            dt: step of a dense batch in ms, by default the neuron's.
+            trace: return `(y, m)` for y, with the memory m (T, B, d).
+
+        Returns:
+            y (T, B, out), 0 after a recording's end, and the state after each sample's last valid step.
+
+        Raises:
+            ValueError: if channels or steps are not those of the neuron.
+        """
+        dt, lengths = timing(x, self.in_features, self.dt, dt, lengths)
+        if dt is None:
+            raise ValueError("dt: a dense tensor needs the length of a step in ms, got None")
+        self._mind(dt)
+        if state is None:
+            state = ELMState(*(self.w_out.new_zeros(x.shape[1], n) for n in (self.branches, self.memory)))
+        elif state.branch.shape != (x.shape[1], self.branches):
+            raise ValueError(f"state: branch: expected {(x.shape[1], self.branches)}, got {tuple(state.branch.shape)}")
+        m, after = self._remember(x, state, lengths, dt)
+        y = m @ self.w_out + self.b_out
+        if lengths is not None:
+            y = torch.where((torch.arange(len(y), device=y.device)[:, None] < lengths)[:, :, None], y, 0.0)
+        return ((y, m) if trace else y), after
+
+    def synapses(self) -> Tensor:
+        """What an input brings to each branch: (in, n), or (in,) where every input is a branch."""
+        weight = self.weight.relu()
+        return weight if self.routing is None else self.routing.matrix(weight)
+
+    def _remember(
+        self, x: Events | Tensor, state: ELMState, lengths: Tensor | None, dt: float
+    ) -> tuple[Tensor, ELMState]:
+        mlp = MLP(self.w_memory, self.b_hidden, self.w_update, self.b_update)
+        steps = dt / self.tau_memory
+        decay = torch.exp(-steps)
+        gain = self.scale * (1 - decay) if self.rule == "v1" else 1 - torch.exp(-self.scale * steps)
+        options: dict[str, Any] = {
+            "mlp": mlp, "decay": decay, "gain": gain, "activation": self.activation, "solver": self.solver,
+            "check_finite": self.check_finite,
+        }
+        given = None if isinstance(x, Events) else lengths
+        synapses, leak = self.synapses(), torch.exp(-dt / self.tau_branch)
+        if leak.numel() > 1:  # branches with filters of their own: these do not commute with the hidden layer's weights
+            weight = synapses if self.routing is not None else torch.diag(synapses)
+            (_, branch), filtered = lif(
+                x, _resting(state.branch), weight=weight, tau_mem=self.tau_branch, threshold=math.inf, rule=FILTER,
+                surrogate="never", dt=dt, lengths=given, trace=True,
+            )
+            none = state.memory.new_zeros(x.shape[1], self.hidden)
+            m, last = elm(branch @ self.w_branch, MemoryState(none, state.memory), lengths=lengths, **options)
+            return m, ELMState(filtered.membrane, last.memory)
+        weight = synapses[:, None] * self.w_branch if self.routing is None else synapses @ self.w_branch
+        begin = MemoryState(state.branch @ self.w_branch, state.memory)
+        m, last = elm(x, begin, weight=weight, leak=leak, lengths=given, **options)
+        left = trace(x, leak, given).to(synapses.dtype)
+        left = left * synapses if self.routing is None else left @ synapses
+        steps_of = torch.full((x.shape[1],), x.shape[0], device=left.device) if lengths is None else lengths
+        return m, ELMState(left + leak ** steps_of[:, None] * state.branch, last.memory)
+
+    def _mind(self, dt: float) -> None:
+        """Warn, once for a step, of time constants that are shorter than it."""
+        if dt in self._minded:
+            return
+        self._minded.add(dt)
+        for name in LEARNED:
+            times = getattr(self, name).detach()
+            short = times[times < dt * (1 - 1e-6)]
+            if short.numel():
+                warnings.warn(
+                    f"dt: a step of {dt:g} ms is longer than {name} of {short.numel()} of {times.numel()} units, from "
+                    f"{float(short.min()):g} ms on, which forget almost all from one step to the next",
+                    stacklevel=4,
+                )
+
+    def _check(self, ranges: Mapping[str, Range]) -> None:
+        for argument, names in (("learn", self.learn), ("ranges", ranges)):
+            for name in names:
+                if name not in LEARNED:
+                    raise ValueError(f"{argument}: expected names among {', '.join(LEARNED)}, got {name!r}")
+        for argument, value, known in (
+            ("rule", self.rule, RULES), ("activation", self.activation, ACTIVATIONS), ("solver", self.solver, SOLVERS)
+        ):
+            if value not in known:
+                raise ValueError(f"{argument}: expected one of {', '.join(known)}, got {value!r}")
+        if not (math.isfinite(self.scale) and self.scale > 0):
+            raise ValueError(f"scale: expected a finite number above 0, got {self.scale}")
+        if self.dt is not None and not (math.isfinite(self.dt) and self.dt > 0):
+            raise ValueError(f"dt: expected a step above 0 ms, got {self.dt}")
+
+    def extra_repr(self) -> str:
+        parts = [f"{self.in_features}, {self.out_features}, memory={self.memory}, hidden={self.hidden}"]
+        parts += [f"{name}={span(getattr(self, name))} ms" for name in LEARNED]
+        parts += [f"scale={self.scale:g}, rule={self.rule!r}, activation={self.activation!r}"]
+        parts += [f"dt={self.dt:g} ms"] if self.dt is not None else []
+        parts += [f"learn={self.learn}"] if self.learn else []
+        return ", ".join(parts)
+
+
+def _spread(ends: Sequence[float], units: int) -> Tensor:
+    """Times evenly spread in log space from the lower to the upper end; of one unit, their middle."""
+    if len(ends) != 2 or not 0 < ends[0] < ends[1] < math.inf:
+        raise ValueError(f"tau_memory: expected (low, high), 0 < low < high, got {tuple(ends)}")
+    low, high = math.log(ends[0]), math.log(ends[1])
+    line = torch.linspace(low, high, units, dtype=torch.float64) if units > 1 else torch.tensor([(low + high) / 2])
+    return line.double().exp().clamp(ends[0], ends[1])
+
+
+def _resting(branch: Tensor) -> LIFState:
+    """Filters that hold this, as `lif` takes them."""
+    nothing = torch.zeros_like(branch)
+    return LIFState(branch, nothing, nothing, nothing, nothing)
