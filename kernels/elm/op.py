@@ -23,8 +23,11 @@ from torch import Tensor
 from spiking.events import Events
 from spiking.kernels.arguments import floating, number, whole
 from spiking.kernels.backend import resolve
-from spiking.kernels.elm import reference
+from spiking.kernels.delay.reference import within
+from spiking.kernels.elm import flat, reference
 from spiking.kernels.elm.rule import ACTIVATIONS, MLP, SOLVERS, MemoryState
+
+from spiking.kernels.event_linear.op import DENSITY, compress, event_linear
 
 
 def elm(
@@ -82,12 +85,40 @@ def elm(
         state = MemoryState(*zeros)
     state = MemoryState(*(s.to(dtype) for s in state))
     lengths = x.lengths if isinstance(x, Events) else lengths
-    resolve(backend, device)
-    drive = x.to_dense(dtype) if isinstance(x, Events) else x.to(dtype)
-    if weight is not None:
-        drive = drive @ weight
-    m, after = reference.elm(drive, state, mlp, decay, gain, leak, activation, lengths)
-    return m.to(storage), after
+    name = resolve(backend, device)
+    if isinstance(x, Tensor):
+        x = within(x.to(dtype), lengths)
+    if name == "reference":
+        drive = x.to_dense(dtype) if isinstance(x, Events) else x
+        drive = drive if weight is None else drive @ weight
+        m, after = reference.elm(drive, state, mlp, decay, gain, leak, activation, lengths)
+        return m.to(storage), after
+    events, drive = _arriving(x, weight, name)
+    inputs = [*state, *mlp, decay, gain, leak]
+    kept = [t for t in (weight, drive, *inputs) if t is not None]
+    save = torch.is_grad_enabled() and any(t.requires_grad for t in kept)
+    m, current, memory, _ = flat.memory(
+        *events, drive, *inputs, lengths, x.shape[0], ACTIVATIONS.index(activation), save, name
+    )
+    return m.to(storage), MemoryState(current, memory)
+
+
+def _arriving(
+    x: Events | Tensor, weight: Tensor | None, backend: str
+) -> tuple[tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None], Tensor | None]:
+    """Events with their weights, which are never made currents, or the currents."""
+    none = (None, None, None, None)
+    if isinstance(x, Events):
+        return (x.indptr, x.index, x.value, weight), None
+    if weight is None:
+        return none, x
+    if x.requires_grad:
+        return none, event_linear(x, weight, backend)
+    found = compress(x.flatten(0, 1), DENSITY, backend)
+    if found is None:
+        return none, x @ weight
+    indptr, index, value = found
+    return (indptr, index, value if value.numel() else None, weight), None
 
 
 def _check_shapes(

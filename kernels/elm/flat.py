@@ -1,0 +1,99 @@
+"""The op `elm` as PyTorch's library knows it: tensors and numbers in and out, with fakes and gradients."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def _kernels(backend: str) -> ModuleType:
+    if backend == "triton":
+        from spiking.kernels.elm import gpu
+
+        return gpu
+    from spiking.kernels.elm import cpu
+
+    return cpu
+
+
+@torch.library.custom_op("spiking::elm", mutates_args=())
+def memory(
+    indptr: Tensor | None, index: Tensor | None, value: Tensor | None, weight: Tensor | None, drive: Tensor | None,
+    current: Tensor, memory: Tensor, w_m: Tensor, b_h: Tensor, w_u: Tensor, b_u: Tensor, decay: Tensor, gain: Tensor,
+    leak: Tensor, lengths: Tensor | None, T: int, activation: int, save: bool, backend: str,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """m (T, B, d), the last current (B, h) and memory (B, d), and what the backward pass needs of the currents.
+
+    From events and weight (in, h), or from the drive (T, B, h).
+    """
+    given = indptr, index, value, weight, drive
+    found: tuple[Tensor, Tensor, Tensor, Tensor] = _kernels(backend).forward(
+        given, current, memory, [w_m, b_h, w_u, b_u], decay, gain, leak, lengths, T, activation, save
+    )
+    return found
+
+
+@memory.register_fake
+def _(
+    indptr: Tensor | None, index: Tensor | None, value: Tensor | None, weight: Tensor | None, drive: Tensor | None,
+    current: Tensor, memory: Tensor, w_m: Tensor, b_h: Tensor, w_u: Tensor, b_u: Tensor, decay: Tensor, gain: Tensor,
+    leak: Tensor, lengths: Tensor | None, T: int, activation: int, save: bool, backend: str,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    B, h = current.shape
+    kept = _kernels(backend).kept(T) if save else 0
+    return (
+        memory.new_empty(T, *memory.shape), torch.empty_like(current), torch.empty_like(memory),
+        memory.new_empty(kept, B, h),
+    )
+
+
+@torch.library.custom_op("spiking::elm_backward", mutates_args=())
+def _backward(
+    d_out: Tensor, d_current: Tensor, d_memory: Tensor, out: Tensor, kept: Tensor, indptr: Tensor | None,
+    index: Tensor | None, value: Tensor | None, weight: Tensor | None, drive: Tensor | None, current: Tensor,
+    memory: Tensor, w_m: Tensor, b_h: Tensor, w_u: Tensor, b_u: Tensor, decay: Tensor, gain: Tensor, leak: Tensor,
+    lengths: Tensor | None, T: int, activation: int, backend: str,
+) -> list[Tensor]:
+    """The gradients of weight, drive, current, memory, w_m, b_h, w_u, b_u, decay, gain and leak."""
+    given = indptr, index, value, weight, drive
+    found: list[Tensor] = _kernels(backend).backward(
+        [g.contiguous() for g in (d_out, d_current, d_memory)], out, kept, given, current, memory,
+        [w_m, b_h, w_u, b_u], decay, gain, leak, lengths, T, activation,
+    )
+    return found
+
+
+@_backward.register_fake
+def _(
+    d_out: Tensor, d_current: Tensor, d_memory: Tensor, out: Tensor, kept: Tensor, indptr: Tensor | None,
+    index: Tensor | None, value: Tensor | None, weight: Tensor | None, drive: Tensor | None, current: Tensor,
+    memory: Tensor, w_m: Tensor, b_h: Tensor, w_u: Tensor, b_u: Tensor, decay: Tensor, gain: Tensor, leak: Tensor,
+    lengths: Tensor | None, T: int, activation: int, backend: str,
+) -> list[Tensor]:
+    B, h = current.shape
+    like = (current, memory, w_m, b_h, w_u, b_u, decay, gain, leak)
+    return [
+        current.new_empty(0, h) if weight is None else current.new_empty(weight.shape),
+        current.new_empty(0, B, h) if drive is None else current.new_empty(drive.shape),
+        *(x.new_empty(x.shape) for x in like),
+    ]
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    *tensors, ctx.T, ctx.activation, _, ctx.backend = inputs
+    ctx.save_for_backward(output[0], output[3], *tensors)
+
+
+def _differentiate(ctx: Any, d_out: Tensor, d_current: Tensor, d_memory: Tensor, _: Tensor) -> tuple[Any, ...]:
+    saved = ctx.saved_tensors
+    found = torch.ops.spiking.elm_backward(
+        d_out, d_current, d_memory, *saved, ctx.T, ctx.activation, ctx.backend
+    )
+    weight, drive = (g if x is not None else None for g, x in zip(found[:2], saved[5:7], strict=True))
+    return None, None, None, weight, drive, *found[2:], None, None, None, None, None
+
+
+torch.library.register_autograd("spiking::elm", _differentiate, setup_context=_keep)
