@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from spiking.kernels import finite
+
 
 def _kernels(backend: str) -> ModuleType:
     if backend == "triton":
@@ -17,6 +19,36 @@ def _kernels(backend: str) -> ModuleType:
     from spiking.kernels.elm import cpu
 
     return cpu
+
+
+@torch.library.custom_op("spiking::elm_checked", mutates_args=())
+def checked(
+    decay: Tensor, gain: Tensor, leak: Tensor, weights: list[Tensor], lengths: Tensor | None, T: int
+) -> Tensor:
+    """The decay, once all numbers are seen to be in their range; an op, so that compiled graphs look, too."""
+    names = ("mlp.memory", "mlp.bias", "mlp.update", "mlp.update_bias", "weight")
+    finite.weights(decay=decay, gain=gain, leak=leak, **dict(zip(names, weights, strict=False)))
+    if lengths is not None and lengths.numel() and lengths.device.type == "cpu":
+        low, high = (int(n) for n in lengths.aminmax())
+        if not 0 <= low <= high <= T:
+            raise ValueError(f"lengths: expected 0 to {T} steps, got {lengths.tolist()}")
+    return decay.clone()
+
+
+@checked.register_fake
+def _(decay: Tensor, gain: Tensor, leak: Tensor, weights: list[Tensor], lengths: Tensor | None, T: int) -> Tensor:
+    return torch.empty_like(decay)
+
+
+def _keep_decay(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.weights = len(inputs[3])
+
+
+def _differentiate_decay(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+    return grad, None, None, [None] * ctx.weights, None, None
+
+
+torch.library.register_autograd("spiking::elm_checked", _differentiate_decay, setup_context=_keep_decay)
 
 
 @torch.library.custom_op("spiking::elm", mutates_args=())

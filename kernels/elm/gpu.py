@@ -20,10 +20,10 @@ from torch import Tensor
 
 from spiking.kernels.aot import Variant
 from spiking.kernels.elm.gpu_kernels import BLOCK_H, TOGETHER, back, filtered, remember
+from spiking.kernels.elm.rule import LARGEST
 from spiking.kernels.event_linear import gpu as event_linear
 from spiking.kernels.tile import OPTIONS, block, check, cut, pad
 
-LARGEST = 128  # memory units that the registers of a program hold
 Given = tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None, Tensor | None]
 
 
@@ -130,8 +130,6 @@ def _padded(mlp: list[Tensor], decay: Tensor, gain: Tensor) -> list[Tensor]:
     """Memory units padded to a power of two, hidden ones to whole blocks."""
     w_m, b_h, w_u, b_u = (w.detach() for w in mlp)
     d, h = w_m.shape
-    if d > LARGEST:
-        raise ValueError(f"mlp: on the backend triton expected at most {LARGEST} memory units, got {d}")
     D, H = block(d, LARGEST), -(-h // BLOCK_H) * BLOCK_H
 
     def grown(x: Tensor, *shape: int) -> Tensor:

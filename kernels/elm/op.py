@@ -21,11 +21,12 @@ import torch
 from torch import Tensor
 
 from spiking.events import Events
+from spiking.kernels import finite
 from spiking.kernels.arguments import floating, number, whole
-from spiking.kernels.backend import resolve
+from spiking.kernels.backend import fall_back, resolve
 from spiking.kernels.delay.reference import within
-from spiking.kernels.elm import flat, reference
-from spiking.kernels.elm.rule import ACTIVATIONS, MLP, SOLVERS, MemoryState
+from spiking.kernels.elm import flat, newton, reference
+from spiking.kernels.elm.rule import ACTIVATIONS, LARGEST, MLP, SOLVERS, MemoryState
 
 from spiking.kernels.event_linear.op import DENSITY, compress, event_linear
 
@@ -74,6 +75,11 @@ def elm(
     for name, value, known in (("activation", activation, ACTIVATIONS), ("solver", solver, SOLVERS)):
         if value not in known:
             raise ValueError(f"{name}: expected one of {', '.join(known)}, got {value!r}")
+    if check_finite:
+        return _watched(
+            x, state, mlp, decay, gain, weight, leak, activation=activation, solver=solver, lengths=lengths,
+            backend=backend,
+        )
     device, storage = decay.device, decay.dtype
     dtype = torch.float64 if storage == torch.float64 else torch.float32
     mlp = MLP(*(w.to(dtype) for w in mlp))
@@ -81,26 +87,63 @@ def elm(
     leak = torch.as_tensor(leak, dtype=dtype, device=device).reshape(1)
     weight = None if weight is None else weight.to(dtype)
     if state is None:
-        zeros = (decay.new_zeros(B, n) for n in mlp.memory.shape[::-1])
-        state = MemoryState(*zeros)
+        state = MemoryState(*(decay.new_zeros(B, n) for n in mlp.memory.shape[::-1]))
     state = MemoryState(*(s.to(dtype) for s in state))
     lengths = x.lengths if isinstance(x, Events) else lengths
-    name = resolve(backend, device)
     if isinstance(x, Tensor):
         x = within(x.to(dtype), lengths)
-    if name == "reference":
+    decay = flat.checked(decay, gain, leak, [*mlp, *([] if weight is None else [weight])], lengths, x.shape[0])
+    chosen = resolve(backend, device)
+    if chosen == "triton" and decay.shape[0] > LARGEST:
+        chosen = fall_back("elm", f"the kernel holds {LARGEST} units of memory, not {decay.shape[0]}")
+    if solver == "newton":
+        drive = x if weight is None and isinstance(x, Tensor) else event_linear(x, weight, chosen)
+        m, after = _at_once(drive, state, mlp, decay, gain, leak, activation, lengths)
+        return m.to(storage), after
+    if chosen == "reference":
         drive = x.to_dense(dtype) if isinstance(x, Events) else x
         drive = drive if weight is None else drive @ weight
         m, after = reference.elm(drive, state, mlp, decay, gain, leak, activation, lengths)
         return m.to(storage), after
-    events, drive = _arriving(x, weight, name)
+    events, currents = _arriving(x, weight, chosen)
     inputs = [*state, *mlp, decay, gain, leak]
-    kept = [t for t in (weight, drive, *inputs) if t is not None]
+    kept = [t for t in (weight, currents, *inputs) if t is not None]
     save = torch.is_grad_enabled() and any(t.requires_grad for t in kept)
     m, current, memory, _ = flat.memory(
-        *events, drive, *inputs, lengths, x.shape[0], ACTIVATIONS.index(activation), save, name
+        *events, currents, *inputs, lengths, x.shape[0], ACTIVATIONS.index(activation), save, chosen
     )
     return m.to(storage), MemoryState(current, memory)
+
+
+def _at_once(
+    drive: Tensor, state: MemoryState, mlp: MLP, decay: Tensor, gain: Tensor, leak: Tensor, activation: str,
+    lengths: Tensor | None,
+) -> tuple[Tensor, MemoryState]:
+    """Newton's method on all steps; what lies beyond a recording's end is computed, too, and left out."""
+    currents = newton.filtered(drive, state.current, leak)
+    m = newton.memory(currents, state.memory, mlp, decay, gain, activation)
+    last = torch.full(drive.shape[1:2], drive.shape[0], device=drive.device) if lengths is None else lengths
+    sample = torch.arange(drive.shape[1], device=drive.device)
+    ends = (torch.cat([first[None], rows])[last, sample] for first, rows in zip(state, (currents, m), strict=True))
+    return within(m, lengths), MemoryState(*ends)
+
+
+def _watched(
+    x: Events | Tensor, state: MemoryState | None, mlp: MLP, decay: Tensor, gain: Tensor, weight: Tensor | None,
+    leak: float | Tensor, **options: Any,
+) -> tuple[Tensor, MemoryState]:
+    """The same with a look at what comes, what goes, and the gradients."""
+    finite.demand("x", x, *finite.INPUTS)
+    for name, part in zip(MemoryState._fields, state or (), strict=False):
+        finite.demand(f"state.{name}", part, *finite.NEURONS[1:])
+    x = finite.watched("x", x, *finite.INPUTS)
+    mlp = MLP(*(finite.watched(f"mlp.{n}", w, *finite.WEIGHTS) for n, w in zip(MLP._fields, mlp, strict=True)))
+    m, after = elm(
+        x, state, mlp=mlp, decay=finite.watched("decay", decay, "neuron"), gain=finite.watched("gain", gain, "neuron"),
+        weight=finite.watched("weight", weight, *finite.WEIGHTS), leak=leak, **options,
+    )
+    finite.demand("memory", m, *finite.NEURONS, error=FloatingPointError)
+    return finite.watched("memory", m, *finite.NEURONS), after
 
 
 def _arriving(

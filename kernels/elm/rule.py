@@ -8,6 +8,7 @@ from torch import Tensor
 
 ACTIVATIONS = ("relu", "silu")  # a kernel knows an activation by its place
 SOLVERS = ("serial", "newton")
+LARGEST = 128  # memory units that the registers of a Triton program hold
 SATURATION, SLOPE = 1.7159, 2.0 / 3.0  # ctanh(x) = SATURATION tanh(SLOPE x), of LeCun et al. 1998
 
 
