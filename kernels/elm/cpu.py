@@ -98,8 +98,8 @@ def backward(
     found = [total[e - n : e] for n, e in zip(parts, accumulate(parts), strict=True)]
     d_weight = d_weight.sum(0).view(weight.shape) if weight is not None else d_weight.new_empty(0, h)
     return [
-        d_weight, d_drive, d_current, d_memory, found[0].view(D, H)[:d, :h].contiguous(), found[1][:h].clone(),
-        found[2].view(H, D)[:h, :d].contiguous(), *(row[:d].clone() for row in found[3:6]), found[6][:1].clone(),
+        d_weight, d_drive, d_current, d_memory, found[0].view(D, H)[:d, :h].clone(), found[1][:h].clone(),
+        found[2].view(H, D)[:h, :d].clone(), *(row[:d].clone() for row in found[3:6]), found[6][:1].clone(),
     ]
 
 

@@ -39,7 +39,7 @@ def elm(
             valid = (t < lengths)[:, None]
             current, memory = torch.where(valid, arrived, current), torch.where(valid, after, memory)
             out.append(torch.where(valid, after, 0.0))
-    m = torch.stack(out) if out else memory.new_empty(0, *memory.shape)
+    m = torch.stack(out) if out else (decay * memory)[None][:0]
     return m, MemoryState(current.clone(), memory.clone())
 
 

@@ -184,7 +184,13 @@ class ELM(Holder):
 
         kind, sizes, found, weights = read(path, config)
         neuron: ELM = kind(*sizes, dt=dt, **{**found, **options})
-        neuron.load_state_dict({**neuron.state_dict(), **weights})
+        own = neuron.state_dict()
+        for name, value in weights.items():
+            if value.shape != own[name].shape:
+                wanted = tuple(own[name].shape)
+                got = tuple(value.shape)
+                raise ValueError(f"{path}: {name}: expected {wanted}, the size that is the config's, got {got}")
+        neuron.load_state_dict({**own, **weights})
         return neuron
 
     def forward(

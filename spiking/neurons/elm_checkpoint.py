@@ -65,6 +65,9 @@ def read(
         if not isinstance(settings.get(key), int):
             raise ValueError(f"config: {key}: expected a whole number, got {settings.get(key)!r}")
     sizes = settings["num_input"], settings["num_output"], settings["num_memory"]
+    if found["_proto_tau_m"].shape != sizes[2:]:
+        got = tuple(found["_proto_tau_m"].shape)
+        raise ValueError(f"{path}: _proto_tau_m: expected {sizes[2:]}, the config's num_memory, got {got}")
     low, high = float(settings["memory_tau_min"]), float(settings["memory_tau_max"])
     hidden, branches = found["mlp.network.0.weight"], settings.get("num_branch")
     options: dict[str, Any] = {

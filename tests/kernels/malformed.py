@@ -16,7 +16,18 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from spiking import Events
-from spiking.kernels import Adaptation, LIFState, Rule, delay_linear, event_conv, event_linear, lif
+from spiking.kernels import (
+    MLP,
+    Adaptation,
+    LIFState,
+    MemoryState,
+    Rule,
+    delay_linear,
+    elm,
+    event_conv,
+    event_linear,
+    lif,
+)
 
 ARRAYS = ("indptr", "index", "value", "lengths", "shape")
 OPS: dict[str, tuple[str, ...]] = {
@@ -25,6 +36,7 @@ OPS: dict[str, tuple[str, ...]] = {
     "lif_recurrent": ("x", "weight", "recurrent", "bias", "state", "lengths"),
     "delay_linear": ("x", "weight", "delay", "max_delay", "state", "lengths"),
     "event_conv": ("x", "weight", "bias", "sensor", "stride", "padding", "dilation", "groups"),
+    "elm": ("x", "weight", "mlp", "decay", "gain", "leak", "state", "lengths"),
 }
 PAIRS = {"stride": (1, 2, (1, 3)), "padding": (0, 1, (2, 0)), "dilation": (1, 1, (1, 2)), "groups": (1,)}
 Draw = Callable[[st.SearchStrategy[Any]], Any]
@@ -140,6 +152,20 @@ def build(draw: Draw, op: str) -> tuple[Callable[[str], Any], list[str]]:
             given[fault] = one(draw, 0, -1, 1.5, "2", True, (1,), (1, 2, 3), (1, -1), (1, 1.0), None, P + 1)
         if fault == "bias" or one(draw, False, True):
             given["bias"] = make("bias", shape[3] * (P if given["groups"] == P else 1))
+    elif op == "elm":
+        d = one(draw, 1, 3, 20)
+        parts = {"memory": (d, N), "bias": (N,), "update": (N, d), "update_bias": (d,)}
+        wrong = one(draw, *parts) if fault == "mlp" else ""
+        mlp = {name: numbers(draw, *shape) / max(N, d) for name, shape in parts.items()}
+        given["mlp"] = MLP(**{name: spoiled(draw, w) if name == wrong else w for name, w in mlp.items()})
+        for name in ("decay", "gain"):
+            given[name] = spoiled(draw, numbers(draw, d)) if fault == name else numbers(draw, d).sigmoid()
+        given["leak"] = one(draw, "0.5", torch.ones(2), float("nan")) if fault == "leak" else 0.5
+        if fault == "state" or one(draw, False, True):
+            given["state"] = MemoryState(numbers(draw, B, N), numbers(draw, B, d))
+            if fault == "state":
+                given["state"] = one(draw, given["state"][:1], given["state"]._replace(
+                    memory=spoiled(draw, given["state"].memory)))
     elif op == "delay_linear":
         last = draw(st.integers(0, 6))
         delay = numbers(draw, inputs, *one(draw, (N,), ())).abs().clamp(max=min(last, T))
@@ -173,12 +199,13 @@ def build(draw: Draw, op: str) -> tuple[Callable[[str], Any], list[str]]:
 
     def call(backend: str) -> Any:
         source = Events(**events) if x is None else x
-        leaves = {name: given[name] for name in ("weight", "recurrent", "bias", "delay") if name in given}
+        leaves = {name: given[name] for name in ("weight", "recurrent", "bias", "delay", "gain") if name in given}
         leaves = {
             name: t.detach().requires_grad_() for name, t in leaves.items()
             if isinstance(t, Tensor) and t.is_floating_point()
         }
-        function = {"event_linear": event_linear, "delay_linear": delay_linear, "event_conv": event_conv}.get(op, lif)
+        known = {"event_linear": event_linear, "delay_linear": delay_linear, "event_conv": event_conv, "elm": elm}
+        function = known.get(op, lif)
         found = function(source, **{**given, **leaves}, backend=backend)
         out = found if isinstance(found, Tensor) else found[0]
         wanted = list(leaves.values())
@@ -187,7 +214,7 @@ def build(draw: Draw, op: str) -> tuple[Callable[[str], Any], list[str]]:
             slopes = torch.autograd.grad(out.sum(), wanted, allow_unused=True)
         slopes = [torch.zeros_like(w) if s is None else s for s, w in zip(slopes, wanted, strict=True)]
         last = () if isinstance(found, Tensor) else found[1] if isinstance(found[1], tuple) else (found[1],)
-        loose = [t for t in (x, given.get("threshold")) if isinstance(t, Tensor) and not t.isfinite().all()]
+        loose = [t for t in (x, given.get("threshold"), *(given["state"] if op == "elm" and "state" in given else ())) if isinstance(t, Tensor) and not t.isfinite().all()]
         if loose:
             return [out.detach()[..., :0]]  # NaN spreads as the additions lie; check_finite is there to find it
         return [out.detach(), *last, *slopes]
