@@ -96,7 +96,10 @@ def backward(
     parts = [D * H, H, H * D, D, D, D, 16]
     total = sums.sum(0)
     found = [total[e - n : e] for n, e in zip(parts, accumulate(parts), strict=True)]
-    d_weight = d_weight.sum(0).view(weight.shape) if weight is not None else d_weight.new_empty(0, h)
+    whole = d_weight[0] if shares else d_weight.new_zeros(d_weight.shape[1])
+    for part in d_weight[1:]:  # in place: a sum would be one more of them
+        whole += part
+    d_weight = whole.view(weight.shape) if weight is not None else d_weight.new_empty(0, h)
     return [
         d_weight, d_drive, d_current, d_memory, found[0].view(D, H)[:d, :h].clone(), found[1][:h].clone(),
         found[2].view(H, D)[:h, :d].clone(), *(row[:d].clone() for row in found[3:6]), found[6][:1].clone(),

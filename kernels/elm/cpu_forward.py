@@ -10,7 +10,7 @@ from spiking.kernels.elm.cpu_product import product, quick, tanh
 from spiking.kernels.elm.rule import SATURATION, SLOPE
 from spiking.kernels.jit import jit
 
-SPAN = 8  # steps of a part of the backward pass, before each of which the current is kept
+SPAN = 16  # steps of a part of the backward pass, before each of which the current is kept
 
 
 @jit

@@ -226,9 +226,9 @@ class ELM(Holder):
         elif state.branch.shape != (x.shape[1], self.branches):
             raise ValueError(f"state: branch: expected {(x.shape[1], self.branches)}, got {tuple(state.branch.shape)}")
         m, after = self._remember(x, state, lengths, dt)
-        y = m @ self.w_out + self.b_out
+        y = torch.addmm(self.b_out, m.flatten(0, 1), self.w_out).unflatten(0, m.shape[:2])
         if lengths is not None:
-            y = torch.where((torch.arange(len(y), device=y.device)[:, None] < lengths)[:, :, None], y, 0.0)
+            y = y.masked_fill_((torch.arange(len(y), device=y.device)[:, None] >= lengths)[:, :, None], 0.0)
         return ((y, m) if trace else y), after
 
     def synapses(self) -> Tensor:

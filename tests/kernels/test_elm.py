@@ -185,7 +185,7 @@ def test_outputs_have_the_dtype_of_the_weights(dtype: torch.dtype, backend: str)
 
 
 def test_only_the_memory_grows_with_the_steps() -> None:
-    """Nothing of T * B * h is kept for the backward pass: the memory, and a current for every 8 steps."""
+    """Nothing of T * B * h is kept for the backward pass: the memory, and a current for every 16 steps."""
     T, B, h, d = 400, 8, 64, 32
     p, saved = build(Case("memory", T=T, B=B, inputs=30, hidden=h, units=d, density=0.05), torch.float32), []
 
@@ -196,7 +196,7 @@ def test_only_the_memory_grows_with_the_steps() -> None:
     given = {**options(p), "weight": p.leaves["weight"].requires_grad_()}
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
         elm(p.x, **given)
-    assert T * B * d < sum(saved) < T * B * d * 1.4
+    assert T * B * d < sum(saved) < T * B * d * 1.2
 
 
 @pytest.mark.parametrize("units", [4, 20])

@@ -81,7 +81,7 @@ def test_published_weights_reproduce_published_outputs(memory: int, backend: str
 
 
 def test_the_routing_of_the_published_weights_is_ours(checkpoints: Path) -> None:
-    stored = torch.load(checkpoints / "num_memory_5" / "state_dict.pt", weights_only=True)
+    stored = torch.load(checkpoints / "num_memory_5" / "state_dict.pt", map_location="cpu", weights_only=True)
     routing = neuronio(5).routing
     assert routing is not None
     assert torch.equal(routing.index[routing.valid], stored["input_to_synapse_indices"][stored["valid_indices_mask"]])
