@@ -4,7 +4,7 @@ One neuron (d = 100, 200 hidden, 700 inputs at 1.5 % events, 20 outputs), forwar
 step inside, as the published code does: filter of 700 branches, input weights, hidden layer, update, readout. Beside it
 a lean loop, from which all that is linear has been taken out by hand. Both get the events as a dense tensor, made
 before. First the outputs and every gradient must agree; where they do not, no ratio is printed and the exit status is
-1. Memory is what a step adds at most to a fresh process, at T = 1000 (`spiking.bench.memory`).
+1. Memory is what a step adds at most to a fresh process, with T = 1000 (`spiking.bench.memory`).
 
 Then, of `solver="newton"`, how many iterations it took on recordings of growing length, for a neuron as it is drawn.
 On a GPU (`--device cuda`) it also times both solvers.
@@ -183,17 +183,18 @@ def main() -> int:
         )
     print(f"\n| batch, T={given.steps} | loop ms | lean loop ms | ours ms (least to most) | loop / ours | lean / ours |")
     print("|---|---|---|---|---|---|", *rows, sep="\n")
-    if given.device == "cpu":
+    for samples in given.batch if given.device == "cpu" else ():
+        took = {}
         for side in SIDES:
-            words = [sys.executable, __file__, "--side", side, "--long", str(given.long), "--batch", str(given.batch[0])]
+            words = [sys.executable, __file__, "--side", side, "--long", str(given.long), "--batch", str(samples)]
             done = subprocess.run(words, capture_output=True, text=True)
             if done.returncode:
                 sys.exit(f"{side}: {done.stderr.strip().splitlines()[-1]}")
-            found[f"{side}.bytes"] = int(done.stdout.split()[-1])
-        found["memory.ratio"] = found["loop.bytes"] / max(found["ours.bytes"], 1)
+            took[side] = found[f"batch{samples}.{side}.bytes"] = int(done.stdout.split()[-1])
+        found[f"batch{samples}.memory.ratio"] = ratio = took["loop"] / max(took["ours"], 1)
         print(
-            f"\nA step of {given.long} steps, batch {given.batch[0]}, adds {found['loop.bytes'] / 1e6:.1f} MB to the "
-            f"loop's process, {found['ours.bytes'] / 1e6:.1f} to ours: {found['memory.ratio']:.1f} x"
+            f"\n{given.long} steps, batch {samples}, forward and backward: {took['loop'] / 1e6:.1f} MB for the loop, "
+            f"{took['ours'] / 1e6:.1f} for ours, {ratio:.1f} x"
         )
     torch.manual_seed(0)
     small = BranchELM(INPUTS, OUT, 20, branches=35, dt=DT).to(given.device)

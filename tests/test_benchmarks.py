@@ -290,3 +290,24 @@ def test_subspaces_agree_and_print_ratios(monkeypatch: pytest.MonkeyPatch, capsy
     monkeypatch.setattr(subspace, "AGREE", 0.0)
     assert subspace.main(small) == 1
     assert "disagree" in capsys.readouterr().out
+
+
+def test_elm_agrees_then_prints_ratios(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    elm = script("elm")
+    words = ["elm.py", "--steps", "9", "--long", "60", "--batch", "4", "--rounds", "1", "--newton", "50"]
+    monkeypatch.setattr("sys.argv", [*words, "--out", str(tmp_path)])
+    assert elm.main() == 0
+    kept = json.loads((tmp_path / "metrics.json").read_text())
+    assert kept["batch4.loop.ratio"] > 0 and kept["batch4.lean.ratio"] > 0
+    assert kept["batch4.memory.ratio"] > 1 and 1 < kept["newton.50.iterations"] < 50
+
+    monkeypatch.setattr(elm, "DT", 2.0)  # of the loop; the neuron brings its own
+    monkeypatch.setattr(elm, "made", lambda device="cpu": elm.ELM(700, 20, memory=8))
+    monkeypatch.setattr(elm, "batch", lambda T, B, device="cpu": (
+        elm.Events.from_dense(x := torch.rand(T, B, 700) < 0.05, dt=1.0), x.float(), torch.randn(T, B, 20)))
+    capsys.readouterr()
+    assert elm.main() == 1
+    out = capsys.readouterr().out
+    assert "the sides disagree" in out and "loop / ours" not in out

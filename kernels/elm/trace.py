@@ -24,12 +24,15 @@ def trace(x: Events | Tensor, leak: Tensor, lengths: Tensor | None = None) -> Te
     """
     T, B, inputs = x.shape
     if isinstance(x, Events):
-        row = x.rows()
-        b, t = row % B, row // B
-        held = leak ** (x.lengths[b] - 1 - t)
+        counts, step = x.indptr.diff(), torch.arange(T, device=x.device)[:, None]
+        size = torch.int32 if B * inputs < 2**31 else torch.int64  # of what there is once for every event
+        first = (torch.arange(B, dtype=size, device=x.device) * inputs).repeat(T)
+        cell = first.repeat_interleave(counts, output_size=x.nnz).add_(x.index)
+        held = leak ** (x.lengths - 1 - step).clamp(min=0)
+        held = held.flatten().repeat_interleave(counts, output_size=x.nnz)
         if x.value is not None:
             held = held * x.value.to(held.dtype)
-        return leak.new_zeros(B * inputs).index_add(0, b * inputs + x.index, held).view(B, inputs)
+        return leak.new_zeros(B * inputs).index_add(0, cell, held).view(B, inputs)
     ends = torch.full((B,), T, device=x.device) if lengths is None else lengths
     left = ends[:, None] - 1 - torch.arange(T, device=x.device)
     held = torch.where(left < 0, 0.0, leak ** left.clamp(min=0))

@@ -260,10 +260,10 @@ class ELM(Holder):
             return m, ELMState(filtered.membrane, last.memory)
         weight = synapses[:, None] * self.w_branch if self.routing is None else synapses @ self.w_branch
         begin = MemoryState(state.branch @ self.w_branch, state.memory)
-        m, last = elm(x, begin, weight=weight, leak=leak, lengths=given, **options)
         left = trace(x, leak, given).to(synapses.dtype)
         left = left * synapses if self.routing is None else left @ synapses
         steps_of = torch.full((x.shape[1],), x.shape[0], device=left.device) if lengths is None else lengths
+        m, last = elm(x, begin, weight=weight, leak=leak, lengths=given, **options)
         return m, ELMState(left + leak ** steps_of[:, None] * state.branch, last.memory)
 
     def _mind(self, dt: float) -> None:
