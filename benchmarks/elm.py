@@ -176,12 +176,14 @@ def main() -> int:
         middle = {name: statistics.median(times) for name, times in taken.items()}
         for name in ("loop", "lean"):
             found[f"batch{samples}.{name}.ratio"] = middle[name] / middle["ours"]
+        low, high = min(taken["ours"]), max(taken["ours"])
         rows.append(
-            f"| {samples} | {middle['loop']:.1f} | {middle['lean']:.1f} | {middle['ours']:.1f} ({min(taken['ours']):.1f} "
-            f"to {max(taken['ours']):.1f}) | {middle['loop'] / middle['ours']:.1f} "
+            f"| {samples} | {middle['loop']:.1f} | {middle['lean']:.1f} | {middle['ours']:.1f} "
+            f"({low:.1f} to {high:.1f}) | {middle['loop'] / middle['ours']:.1f} "
             f"| {middle['lean'] / middle['ours']:.1f} |"
         )
-    print(f"\n| batch, T={given.steps} | loop ms | lean loop ms | ours ms (least to most) | loop / ours | lean / ours |")
+    head = f"| batch, T={given.steps} | loop ms | lean loop ms | ours ms (least to most) | loop / ours | lean / ours |"
+    print(f"\n{head}")
     print("|---|---|---|---|---|---|", *rows, sep="\n")
     for samples in given.batch if given.device == "cpu" else ():
         took = {}

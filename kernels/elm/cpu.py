@@ -85,11 +85,10 @@ def backward(
     d_weight = torch.zeros(shares, 0 if weight is None else weight.numel(), dtype=memory.dtype)
     d_drive = room(memory, *(drive.shape if drive is not None else (0, B, h)))
     d_current, d_memory = room(memory, B, h), room(memory, B, d)
-    w_m, b_h, w_u, b_u = mlp
     spread(
         backward_task, shares, shares, group, T, activation, float(leak), *_drive(given, memory),
         *_numpy(current, memory, *_weights(mlp)),
-        *_numpy(*_padded(w_u.t(), w_m.t()), *_rows(D, decay, gain)), _steps(lengths, T, B),
+        *_numpy(*_padded(mlp[2].t(), mlp[0].t()), *_rows(D, decay, gain)), _steps(lengths, T, B),
         *_numpy(out, saved, *grads), *_numpy(sums, d_weight, d_drive, d_current, d_memory),
         *_scratch(memory, shares, scratch),
     )

@@ -165,7 +165,8 @@ def _variants() -> Iterator[Variant]:
             more = ("back_u", "back_m", "d_out", "d_last", "d_hidden", "d_update", "d_memory", "sums")
             errors = {**shared, **{name: "*fp32" for name in more}}
             yield Variant(
-                f"elm backward: {d} units, {label}", back, errors, {**sizes, "activation": activation}, options=launch(d)
+                f"elm backward: {d} units, {label}", back, errors, {**sizes, "activation": activation},
+                options=launch(d),
             )
     types = {**{name: "*fp32" for name in ("x", "state", "leak", "out", "last")}, "steps": "*i64"}
     for reverse in (False, True):

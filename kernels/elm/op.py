@@ -27,7 +27,6 @@ from spiking.kernels.backend import fall_back, resolve
 from spiking.kernels.delay.reference import within
 from spiking.kernels.elm import flat, newton, reference
 from spiking.kernels.elm.rule import ACTIVATIONS, LARGEST, MLP, SOLVERS, MemoryState
-
 from spiking.kernels.event_linear.op import DENSITY, compress, event_linear
 
 

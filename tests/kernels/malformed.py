@@ -214,7 +214,8 @@ def build(draw: Draw, op: str) -> tuple[Callable[[str], Any], list[str]]:
             slopes = torch.autograd.grad(out.sum(), wanted, allow_unused=True)
         slopes = [torch.zeros_like(w) if s is None else s for s, w in zip(slopes, wanted, strict=True)]
         last = () if isinstance(found, Tensor) else found[1] if isinstance(found[1], tuple) else (found[1],)
-        loose = [t for t in (x, given.get("threshold"), *(given["state"] if op == "elm" and "state" in given else ())) if isinstance(t, Tensor) and not t.isfinite().all()]
+        begun = given["state"] if op == "elm" and "state" in given else ()
+        loose = [t for t in (x, given.get("threshold"), *begun) if isinstance(t, Tensor) and not t.isfinite().all()]
         if loose:
             return [out.detach()[..., :0]]  # NaN spreads as the additions lie; check_finite is there to find it
         return [out.detach(), *last, *slopes]
