@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from spiking.kernels import FallbackWarning
+from spiking.events import Events
+from spiking.kernels import FallbackWarning, set_backend
+from spiking.neurons import ELM
 
 from .elm_cases import CASES, Case, assert_close, build, run, specified
 from .guard import INTERPRETED
@@ -67,3 +70,19 @@ def test_any_sizes(T, B, inputs, hidden, units, kind, activation, seed):
     case = Case("any", kind, activation, T, B, inputs, hidden, units, 0.4, valued=seed % 2 == 0, lengths=lengths)
     p = build(case, seed=seed)
     assert_close(case, run(case, p, "triton"), specified(case, p), 1e-11)
+
+
+@pytest.mark.parametrize("memory", [1, 2, 5, 10, 20, 50])
+def test_published_weights_reproduce_published_outputs(memory, real_data):
+    """The first 40 of 300 steps, which is what the interpreter does in a second; on a CPU all are compared."""
+    folder = real_data / "elm_checkpoints" / f"num_memory_{memory}"
+    if not folder.exists():
+        pytest.skip(f"no published weights at {folder}; set SPIKING_DATA")
+    kept = np.load(folder / "golden.npz")
+    x = torch.zeros(int(kept["T"]), 2, 1278)
+    sample, step, channel = (torch.tensor(row.astype(np.int64)) for row in kept["events"].T)
+    x.index_put_((step, sample, channel), torch.tensor(kept["sign"], dtype=torch.float32), accumulate=True)
+    neuron = ELM.from_checkpoint(folder / "state_dict.pt", config=folder / "config.json", dt=1.0)
+    with torch.no_grad(), set_backend("triton"):
+        out, _ = neuron(Events.from_dense(x[:40], 1.0))
+    assert float((out.transpose(0, 1) - torch.tensor(kept["output"])[:, :40]).abs().max()) < 1e-5
