@@ -96,7 +96,8 @@ def elm(
     if chosen == "triton" and decay.shape[0] > LARGEST:
         chosen = fall_back("elm", f"the kernel holds {LARGEST} units of memory, not {decay.shape[0]}")
     if solver == "newton":
-        drive = x if weight is None and isinstance(x, Tensor) else event_linear(x, weight, chosen)
+        drive = event_linear(x, weight, chosen) if weight is not None else x
+        assert isinstance(drive, Tensor)  # _check_shapes has refused Events without a weight
         m, after = _at_once(drive, state, mlp, decay, gain, leak, activation, lengths)
         return m.to(storage), after
     if chosen == "reference":
