@@ -13,7 +13,7 @@ import torch
 
 from spiking import __version__
 
-OPS = ("event_linear", "event_conv", "delay_linear", "spike_linear", "lif")
+OPS = ("event_linear", "event_conv", "delay_linear", "spike_linear", "lif", "elm")
 NEEDED = ("torch", "numba", "triton", "numpy", "lightning", "h5py", "scikit-learn", "snntorch", "tonic")
 PEERS = ("spikingjelly", "norse", "sinabs", "nest-simulator", "transformers")
 
