@@ -182,7 +182,7 @@ def test_saccades_to_real_leaves_the_real_images_out(
     assert sorted(seen) == list(range(3, 12)) and len(data.valid) == 1
     assert [str(name) for name in data.test.metadata["name"]] == [f"Train/{i}/{i + 1:05d}.bin" for i in range(3)]
     said = capsys.readouterr().out
-    assert "9 simulated recordings, images 3 to 11; 3 real ones" in said and "spiking network, test" in said
+    assert "9 simulated recordings, images 3 to 11; 3 real ones" in said and "network, test" in said
     kept = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert 0 <= kept["test_accuracy"] <= 1
     assert f"2 recordings that the camera's fit has not seen: {100 * kept['unfitted_accuracy']:.1f} %" in said

@@ -38,10 +38,11 @@ def main(argv: Sequence[str]) -> int:
     import torch
 
     from spiking.cli.config import instantiate, parse
+    from spiking.training import tasks
     from spiking.training.controls import controls
     from spiking.training.measure import measure
-    from spiking.training.report import numbers, write_metrics
-    from spiking.training.run import restore, summary
+    from spiking.training.report import numbers
+    from spiking.training.run import restore
 
     overrides = [] if given.root is None else ["--data.root", given.root]
     if given.skip_corrupt:
@@ -49,9 +50,18 @@ def main(argv: Sequence[str]) -> int:
     config = parse("evaluate", overrides, config_file)
     model, data, _ = instantiate(config)
     restore(model, checkpoint, data.train.classes)
+    if isinstance(model, tasks.TaskModel):
+        return _report(folder, tasks.evaluate(model, data, folder))
     found = measure(model, data.whole_loader(data.test), "cuda" if torch.cuda.is_available() else "cpu")
     assert data.whole is not None
-    metrics = numbers(found, "test") | controls(data.whole, data.test)
+    return _report(folder, numbers(found, "test") | controls(data.whole, data.test))
+
+
+def _report(folder: Path, metrics: dict[str, float]) -> int:
+    """Write and print what was found."""
+    from spiking.training.report import write_metrics
+    from spiking.training.run import summary
+
     write_metrics(folder / "evaluation.json", metrics)
     print(summary(metrics))
     print(folder)

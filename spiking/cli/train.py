@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from spiking.cli.mistake import Mistake
 from spiking.cli.run_folder import release, run_folder
@@ -25,6 +25,10 @@ NEEDS_ROOT = {
     "folder nmnist of the data cache that `spiking doctor` names)",
     "spoken": WORDS,
     "spoken-delays": WORDS,
+    "elm-spoken": WORDS,
+    "elm-l5pc": "the folder with train_*.npz, valid_*.npz and test_*.npz, simulations of one neuron, or with folders "
+    "train, valid and test of NeuronIO's files (kaggle.com/datasets/selfishgene/"
+    "single-neurons-as-deep-nets-nmda-test-data and -train-data)",
     "folder": "a folder of your own recordings, one sub-folder a class with .npz, .h5 or .csv files",
 }
 TINY = "tiny-llm"
@@ -66,6 +70,8 @@ def main(argv: Sequence[str]) -> int:
         raise Mistake("--seed: --seeds trains seeds 0, 1, ...; give one of the two")
     if given.leave_out is not None and given.seeds is not None:
         raise Mistake("--leave-out: trains once for each value of a column; give it or --seeds")
+    if given.leave_out is not None and given.beside is not None:
+        raise Mistake("--beside: controls train with --seeds or once, not with --leave-out")
     if given.root is not None:
         overrides += ["--data.root", given.root]
     elif preset in NEEDS_ROOT and not given.resume and not any(
@@ -100,38 +106,73 @@ def _words() -> argparse.ArgumentParser:
         "--leave-out", metavar="COLUMN",
         help="train once for each value of a column (speaker), validating on it; the test recordings stay unseen",
     )  # fmt: skip
+    words.add_argument(
+        "--beside", metavar="NAMES", help="train these controls of the preset too, such as lstm,tcn; `all` of them"
+    )
     words.add_argument("--resume", action="store_true", help="go on with the run in --out")
     words.add_argument("--options", action="store_true", help="list every override and leave")
     return words
 
 
 def _train(preset: str, given: argparse.Namespace, overrides: list[str], folder: Path) -> int:
-    from spiking.training.report import combine, combine_folds, write_metrics
+    from spiking.training.report import write_metrics
     from spiking.training.run import summary
 
-    if given.seeds is None and given.leave_out is None:
-        outcome = _one(preset, overrides, folder, given.seed, given.resume)
-        metrics = outcome.metrics
-    else:
-        runs = {}
-        plan = _folds(preset, overrides, given) if given.leave_out else _seeds(given)
-        for name, (seed, own) in plan.items():
-            print(name)
-            outcome = _one(preset, overrides, folder / name, seed, given.resume, own)
-            if outcome.interrupted:
-                break
-            runs[name] = outcome.metrics
-        join = combine_folds if given.leave_out else combine
-        metrics = join(list(runs.values()), list(runs)) if outcome.reports and runs else {}
-        if metrics:
-            write_metrics(folder / "metrics.json", metrics)
+    controls = _controls(preset, overrides, given)
+    outcome, metrics = _network(preset, overrides, folder, given)
+    beside = {}
+    for control in controls:
+        if outcome.interrupted:
+            break
+        print(control)
+        outcome, beside[control] = _network(preset, overrides, folder / control, given, control)
     if outcome.reports:
         if metrics:
             print(summary(metrics))
+        for control, found in beside.items():
+            metrics |= {f"{control}.{name}": value for name, value in found.items()}
+            if found:
+                print(f"{control}\n{summary(found)}")
+        if metrics:
+            write_metrics(folder / "metrics.json", metrics)
         if outcome.interrupted:
             print(f"interrupted; the same command with --out {folder} --resume goes on")
         print(folder)
     return 1 if outcome.interrupted else 0
+
+
+def _network(
+    preset: str, overrides: list[str], folder: Path, given: argparse.Namespace, control: str | None = None
+) -> tuple[Outcome, dict[str, float]]:
+    """The runs of one network, the preset's or a control: how the last one ended, and the metrics of all."""
+    from spiking.training.report import combine, combine_folds
+
+    if given.seeds is None and given.leave_out is None:
+        outcome = _one(preset, overrides, folder, given.seed, given.resume, control=control)
+        return outcome, outcome.metrics
+    runs = {}
+    plan = _folds(preset, overrides, given) if given.leave_out else _seeds(given)
+    for name, (seed, own) in plan.items():
+        print(name)
+        outcome = _one(preset, overrides, folder / name, seed, given.resume, own, control)
+        if outcome.interrupted:
+            break
+        runs[name] = outcome.metrics
+    join = combine_folds if given.leave_out else combine
+    return outcome, join(list(runs.values()), list(runs)) if outcome.reports and runs else {}
+
+
+def _controls(preset: str, overrides: list[str], given: argparse.Namespace) -> list[str]:
+    """Names of the controls to train beside the network, checked before anything trains."""
+    if given.beside is None:
+        return []
+    from spiking.cli.config import parse, put_beside
+
+    config = parse(preset, overrides, preset_file(preset), given.seed)
+    names = list(config.controls) if given.beside == "all" else given.beside.split(",")
+    for name in names:
+        put_beside(config, name)
+    return names
 
 
 def _seeds(given: argparse.Namespace) -> Runs:
@@ -152,12 +193,14 @@ def _folds(preset: str, overrides: list[str], given: argparse.Namespace) -> Runs
 
 
 def _one(
-    preset: str, overrides: list[str], folder: Path, seed: int | None, resume: bool, own: Sequence[str] = ()
+    preset: str, overrides: list[str], folder: Path, seed: int | None, resume: bool, own: Sequence[str] = (),
+    control: str | None = None,
 ) -> Outcome:
-    """One run, with overrides of its `own`; a finished one is not run again."""
+    """One run, with overrides of its `own`, maybe of a control; a finished one is not run again."""
     from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-    from spiking.cli.config import instantiate, parse, save
+    from spiking.cli.config import instantiate, parse, put_beside, save
+    from spiking.training import tasks
     from spiking.training.run import Outcome, run
 
     kept = folder / "config.yaml"
@@ -165,11 +208,15 @@ def _one(
     if resume and _finished(folder, overrides):
         return Outcome(json.loads((folder / "metrics.json").read_text()), interrupted=False)
     config = parse(preset, [*overrides, *own], kept if resume else preset_file(preset), seed)
+    if control is not None and not resume:
+        put_beside(config, control)
     model, data, trainer = instantiate(config)
     folder.mkdir(parents=True, exist_ok=True)
     save(config, kept)
     try:
-        return run(model, data, trainer, folder, resume)
+        go: Any = tasks.run if isinstance(model, tasks.TaskModel) else run
+        outcome: Outcome = go(model, data, trainer, folder, resume)
+        return outcome
     except MisconfigurationException as error:
         raise Mistake(str(error)) from error
 

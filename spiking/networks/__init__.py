@@ -1,7 +1,9 @@
-"""Networks of spiking layers with a leaky integrator for readout."""
+"""Networks of spiking layers with a leaky integrator for readout, and networks to measure them by."""
 
 from spiking.networks.conv import SpikingConv2d, SpikingConvNet
+from spiking.networks.lstm import LSTM
 from spiking.networks.mlp import SpikingMLP
 from spiking.networks.network import HeldDropout, Network
+from spiking.networks.tcn import TCN
 
-__all__ = ["HeldDropout", "Network", "SpikingConv2d", "SpikingConvNet", "SpikingMLP"]
+__all__ = ["LSTM", "TCN", "HeldDropout", "Network", "SpikingConv2d", "SpikingConvNet", "SpikingMLP"]

@@ -11,10 +11,11 @@ from spiking.plots.overview import overview
 from spiking.plots.raster import raster
 from spiking.plots.ratios import ratios
 from spiking.plots.spikes import event_image, rates
+from spiking.plots.tasks import agreement, detection, loss_curve, membrane, time_constants
 from spiking.plots.theory import Panel, theory
 
 __all__ = [
-    "Panel", "accuracy_matrix", "bit_planes", "bits_curve", "confusion", "delays", "event_image", "fidelity",
-    "forgetting", "growth", "learning_curve", "movie", "overview", "perplexity_curve", "raster", "rates", "ratios",
-    "spike_counts", "subspaces", "theory",
+    "Panel", "accuracy_matrix", "agreement", "bit_planes", "bits_curve", "confusion", "delays", "detection",
+    "event_image", "fidelity", "forgetting", "growth", "learning_curve", "loss_curve", "membrane", "movie", "overview",
+    "perplexity_curve", "raster", "rates", "ratios", "spike_counts", "subspaces", "theory", "time_constants",
 ]  # fmt: skip

@@ -5,11 +5,19 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping, Sequence
 from importlib import import_module
-from typing import Any
+from typing import Any, Protocol
 
 from torch.nn import Module
 
-from spiking.datasets import EventStore
+from spiking.events import Sensor
+
+
+class Source(Protocol):
+    """What a network is made for: an event store or a task."""
+
+    channels: int
+    sensor: Sensor | None
+    classes: tuple[str, ...]
 
 
 def network_class(name: str) -> type[Module]:
@@ -30,14 +38,15 @@ def network_class(name: str) -> type[Module]:
     return found
 
 
-def build_network(name: str, options: Mapping[str, Any], store: EventStore, dt: float) -> Module:
+def build_network(name: str, options: Mapping[str, Any], store: Source, dt: float) -> Module:
     """Make a network for a data set.
 
     Arguments:
         name: as `network_class` takes it.
-        options: arguments of the class. Those named `sizes`, `sensor`, `inputs`, `classes` and `dt` come from the
-            data if they aren't given; for `sizes`, `hidden` says what lies between the first and the last.
-        store: the recordings.
+        options: arguments of the class. Those named `sizes`, `sensor`, `inputs`, `classes`, `in_features`,
+            `out_features` and `dt` come from the data if they aren't given; for `sizes`, `hidden` says what lies
+            between the first and the last.
+        store: the recordings or the task.
         dt: step in ms.
 
     Raises:
@@ -51,7 +60,9 @@ def build_network(name: str, options: Mapping[str, Any], store: EventStore, dt: 
         if not isinstance(hidden, Sequence) or isinstance(hidden, str):
             raise ValueError(f"options: hidden: expected a list of layer sizes, such as [128], got {hidden!r}")
         given["sizes"] = [store.channels, *hidden, len(store.classes)]
-    facts = {"sensor": store.sensor, "inputs": store.channels, "classes": len(store.classes), "dt": dt}
+    ends = {"inputs": store.channels, "classes": len(store.classes)}
+    facts = {"sensor": store.sensor, "dt": dt, **ends}
+    facts |= {"in_features": ends["inputs"], "out_features": ends["classes"]}
     for fact, value in facts.items():
         if fact in known:
             given.setdefault(fact, value)

@@ -21,7 +21,7 @@ from torch.nn import Module
 from torch.nn.functional import cross_entropy
 
 from spiking import readout as readouts
-from spiking.datasets import Loader
+from spiking.datasets.passes import Passes
 from spiking.events import Events
 from spiking.training.build import build_network, network_class
 from spiking.training.data import EventData
@@ -112,7 +112,7 @@ class Classifier(pl.LightningModule):
         A resumed run needs no saved generator to go on with the same bits, and processes draw apart.
         """
         loader = self.trainer.train_dataloader
-        if isinstance(loader, Loader):
+        if isinstance(loader, Passes):
             loader.set_epoch(self.current_epoch)
         seed = (self.trainer.datamodule.seed, self.current_epoch, self.global_rank)  # type: ignore[attr-defined]
         first, second, third = (int(n) for n in np.random.SeedSequence(seed).generate_state(3))

@@ -33,6 +33,12 @@ from spiking.training.module import Classifier
 from spiking.training.report import draw, numbers, write_metrics
 from spiking.training.warm import warm
 
+FIGURES = {
+    "test_mse": ("mean squared error, test", 4), "chance_mse": ("of always saying the mean", 4),
+    "test_auc": ("spikes, area under the ROC", 4), "test_average_precision": ("spikes, average precision", 3),
+    "test_tp_at_1fp": ("true positives at 1 % false", 3), "test_soma_rmse_mv": ("soma, error in mV", 3),
+    "test_soma_explained_variance": ("soma, explained variance", 3), "parameters": ("parameters", 0),
+}
 CONTROLS = {
     "control_counts_accuracy": "logistic regression on counts",
     "control_bins_accuracy": "ridge regression on five time bins",
@@ -221,9 +227,13 @@ def _first_line(error: Exception) -> str:
 
 
 def summary(metrics: Mapping[str, float]) -> str:
-    """The lines that a run ends with: the network's accuracy beside the linear controls'."""
+    """The lines that a run ends with: the network's accuracy beside the linear controls', or a task's figures."""
     lines = []
-    named = {"test_accuracy": "spiking network, test", "leave_one_out_accuracy": "left out one by one", **CONTROLS}
+    for key, (name, digits) in FIGURES.items():
+        if key in metrics and (key != "parameters" or lines):
+            interval = f" +- {metrics[f'{key}_ci95']:.{digits}f}" if metrics.get(f"{key}_ci95") else ""
+            lines.append(f"{name:<36}{metrics[key]:,.{digits}f}{interval}")
+    named = {"test_accuracy": "network, test", "leave_one_out_accuracy": "left out one by one", **CONTROLS}
     for key, name in named.items():
         if key in metrics:
             interval = f" +- {100 * metrics[f'{key}_ci95']:.1f}" if f"{key}_ci95" in metrics else ""

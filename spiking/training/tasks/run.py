@@ -1,0 +1,131 @@
+"""One run on a task: fit with Lightning, take the epoch that validation chose, measure the test sequences once.
+
+The weights of the chosen epoch come from its checkpoint on disk, a copy of its own.
+"""
+
+from __future__ import annotations
+
+import copy
+import signal
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Trainer
+from torch import Tensor
+from torch.nn import Module
+
+from spiking import plots
+from spiking.training.callbacks import History
+from spiking.training.report import write_metrics
+from spiking.training.run import Outcome, check_trainer, keep, quiet, restore, start
+from spiking.training.tasks.data import TaskData
+from spiking.training.tasks.module import TaskModel
+
+
+def run(
+    model: TaskModel, data: TaskData, trainer: Mapping[str, Any], folder: Path, resume: bool = False
+) -> Outcome:
+    """Train, measure and report.
+
+    Arguments:
+        model: its network built, or not yet.
+        data: its sequences.
+        trainer: arguments of Lightning's Trainer.
+        folder: the run folder, there and writable.
+        resume: go on from its last checkpoint, if it has one.
+
+    Raises:
+        ValueError: as `spiking.training.run.check_trainer`.
+        DataError: if that checkpoint can't be read, or doesn't fit the network or the task.
+    """
+    quiet()
+    check_trainer(trainer)
+    data.setup()
+    model.build(data)
+    assert model.network is not None
+    before = time_constants(model.network)  # the same after a resumption: the seed draws them
+    history = History(folder)
+    best, last = folder / "checkpoints" / "best.ckpt", folder / "checkpoints" / "last.ckpt"
+    own = trainer.get("callbacks") or []
+    callbacks = [
+        *(own if isinstance(own, list) else [own]), history, keep(best, monitor="valid_loss", mode="min"), keep(last)
+    ]  # fmt: skip
+    place = trainer.get("default_root_dir") or folder
+    lightning = Trainer(**{**trainer, "callbacks": callbacks, "default_root_dir": place})
+    _compile(model, data)
+    going_on = resume and last.is_file()
+    if going_on:
+        restore(model, last, data.train.classes)
+    interrupted = start(lightning, model, data, str(last) if going_on else None)
+    if not lightning.is_global_zero:
+        return Outcome({}, interrupted, reports=False)
+    rows = history.rows
+    metrics: dict[str, float] = {"epochs": len(rows), "seconds": round(history.seconds, 3)}
+    try:
+        metrics["parameters"] = sum(p.numel() for p in model.network.parameters() if p.requires_grad)
+        if rows:
+            scored = [row for row in rows if "valid_loss" in row]
+            chosen = min(scored, key=lambda row: row["valid_loss"]) if scored else {}
+            metrics |= {{"epoch": "best_epoch"}.get(name, name): chosen[name] for name in chosen if name != "loss"}
+            restore(model, best if best.is_file() else last, data.train.classes)
+            if interrupted:  # whoever stopped a run may go on with it: the test sequences stay unseen
+                metrics["interrupted"] = 1
+            else:
+                metrics |= evaluate(model, data, folder)
+            if before:
+                plots.time_constants(before, time_constants(model.network)).savefig(folder / "time_constants.png")
+        write_metrics(folder / "metrics.json", metrics)
+        plots.loss_curve(rows).savefig(folder / "learning_curve.png")
+    finally:
+        if interrupted:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+    return Outcome(metrics, interrupted)
+
+
+@torch.no_grad()
+def evaluate(model: TaskModel, data: TaskData, folder: Path) -> dict[str, float]:
+    """Measure the test sequences, and draw what was found.
+
+    Arguments:
+        model, data: the network built, the task set up.
+        folder: where pictures go.
+
+    Returns:
+        figures named test_...
+    """
+    assert model.objective is not None
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = model.to(device).eval()
+    answers, truths = [], []
+    loss = 0.0
+    for events, target in data.test_loader():
+        events, target = events.to(device), target.to(device)
+        out = model(events)
+        loss += float(model.objective.loss(out, target, events.lengths)) * events.shape[1]
+        answers.append(model.objective.answer(out, events.lengths).cpu())
+        truths.append(model.objective.truth(target).cpu())
+    answer, truth = torch.cat(answers), torch.cat(truths)
+    model.objective.draw(folder, answer, truth)
+    found = {"loss": loss / len(truth), **model.objective.scores(answer, truth)}
+    return {name if name.startswith("chance") else f"test_{name}": value for name, value in found.items()}
+
+
+def time_constants(network: Module) -> dict[str, Tensor]:
+    """By the module's name, time constants of memories in ms."""
+    found = {name or "neuron": getattr(module, "tau_memory", None) for name, module in network.named_modules()}
+    return {name: tau.detach().cpu().clone().flatten() for name, tau in found.items() if isinstance(tau, Tensor)}
+
+
+def _compile(model: TaskModel, data: TaskData) -> None:
+    """Run one sequence through a copy: no epoch's time has the kernels' compiler in it."""
+    begin = time.perf_counter()
+    assert model.objective is not None
+    events, target = data.train.batch([0])
+    twin = copy.deepcopy(model)
+    model.objective.loss(twin(events), target, events.lengths).backward()
+    took = time.perf_counter() - begin
+    if took > 5:
+        print(f"compiled the kernels in {took:.0f} s; they are kept for the next run", flush=True)
