@@ -4,6 +4,7 @@ from spiking.kernels.backend import FallbackWarning, set_backend
 from spiking.kernels.delay import delay_linear
 from spiking.kernels.dendrites import strongest
 from spiking.kernels.elm import MLP, MemoryState, elm
+from spiking.kernels.elm_layer import LayerState, elm_layer
 from spiking.kernels.event_conv import event_conv
 from spiking.kernels.event_linear import event_linear
 from spiking.kernels.lif import Adaptation, LIFState, Resonance, Rule, lif

@@ -10,6 +10,7 @@ from spiking.neurons.cuba import CubaLIF
 from spiking.neurons.delay import Delay
 from spiking.neurons.delayed import Delayed, DelayedState
 from spiking.neurons.elm import ELM, ELMState
+from spiking.neurons.elm_layer import ELMLayer
 from spiking.neurons.layer import Layer
 from spiking.neurons.li import LI
 from spiking.neurons.lif import LIF
@@ -24,5 +25,6 @@ NEURONS: dict[str, type[Layer]] = {
 
 __all__ = [
     "ALIF", "ELM", "LI", "LIF", "NEURONS", "AdLIF", "BatchNorm", "Bounded", "BranchELM", "CSiLIF", "Connectome",
-    "CubaLIF", "Delay", "Delayed", "DelayedState", "ELMState", "Layer", "SEAdLIF", "SiLIF", "detach", "like", "tau",
+    "CubaLIF", "Delay", "Delayed", "DelayedState", "ELMLayer", "ELMState", "Layer", "SEAdLIF", "SiLIF", "detach", "like",
+    "tau",
 ]
