@@ -61,5 +61,5 @@ def _one(name: str, run: dict[str, Any], segments: int) -> Simulation:
             time.append(np.asarray(times, np.int64))
             channel.append(np.full(len(times), first + int(segment)))
     spikes = np.maximum(np.asarray(run["outputSpikeTimes"], np.float64) - 0.5, 0)
-    joined = [np.concatenate(parts) if parts else np.zeros(0, np.int64) for parts in (time, channel)]
-    return simulation(name, *joined, run["somaVoltageLowRes"], spikes, 2 * segments)
+    times, channels = (np.concatenate(parts) if parts else np.zeros(0, np.int64) for parts in (time, channel))
+    return simulation(name, times, channels, run["somaVoltageLowRes"], spikes, 2 * segments)

@@ -62,7 +62,8 @@ def read(path: Path, channels: int = SYNAPSES) -> Simulation:
     missing = [name for name in NEEDED if name not in given]
     if missing:
         raise DataError(f"{path}: no {' and no '.join(missing)} in it; expected {', '.join(NEEDED)}")
-    return simulation(str(path), *(given[name] for name in NEEDED), channels=channels)
+    time, channel, soma, spikes = (given[name] for name in NEEDED)
+    return simulation(str(path), time, channel, soma, spikes, channels)
 
 
 def simulation(name: str, time: Any, channel: Any, soma: Any, spikes: Any, channels: int) -> Simulation:

@@ -114,8 +114,8 @@ class Windows(Task):
         np.cumsum(np.bincount(row, minlength=T * B), out=indptr[1:])
         channel = channel[order]
         value = np.where(channel < self.channels // 2, np.float32(1), np.float32(-1))
-        parts = (torch.from_numpy(a) for a in (indptr, channel))
-        events = Events(*parts, (T, B, self.channels), self.dt, torch.from_numpy(value), check=False)
+        rows_of, index, signs = (torch.from_numpy(a) for a in (indptr, channel, value))
+        events = Events(rows_of, index, (T, B, self.channels), self.dt, signs, check=False)
         return events, torch.from_numpy(target)
 
 

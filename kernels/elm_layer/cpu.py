@@ -22,8 +22,8 @@ _RECTIFIED, _SPIKE = 0, 2
 
 @jit
 def _forward_task(
-    task, tasks, drive, m0, r0, a0, into, hidden_bias, update, update_bias, decay, gain, read, bias, k, recurrent, wired,
-    lengths, activation, output, a, m, r,
+    task, tasks, drive, m0, r0, a0, into, hidden_bias, update, update_bias, decay, gain, read, bias, k, recurrent,
+    wired, lengths, activation, output, a, m, r,
 ):
     """All steps of a share of the samples."""
     T, B, N, h = drive.shape

@@ -70,6 +70,8 @@ def main(argv: Sequence[str]) -> int:
         raise Mistake("--seed: --seeds trains seeds 0, 1, ...; give one of the two")
     if given.leave_out is not None and given.seeds is not None:
         raise Mistake("--leave-out: trains once for each value of a column; give it or --seeds")
+    if given.leave_out is not None and "task:" in preset_file(preset).read_text():
+        raise Mistake(f"--leave-out: {preset} draws its sequences, which have no columns; --seeds trains several seeds")
     if given.leave_out is not None and given.beside is not None:
         raise Mistake("--beside: controls train with --seeds or once, not with --leave-out")
     if given.root is not None:

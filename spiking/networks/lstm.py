@@ -2,8 +2,8 @@
 
     e_t = x_t W_e;  h_t, c_t = lstm(e_t, h_{t-1}, c_{t-1});  out_t = h_t W_o + b_o
 
-The linear map W_e in front, without which most parameters of a small LSTM would be the gates' input weights, takes events
-as they are.
+The linear map W_e in front, without which most parameters of a small LSTM would be the gates' input weights, takes
+events as they are.
 """
 
 from __future__ import annotations

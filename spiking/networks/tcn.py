@@ -38,12 +38,13 @@ class TCN(nn.Module):
                 raise ValueError(f"{name}: expected at least 1, got {number}")
         self.embed = nn.Parameter(torch.randn(inputs, hidden) * inputs**-0.5)
         self.layers = nn.ModuleList(nn.Conv1d(hidden, hidden, kernel, dilation=2**k) for k in range(layers))
+        self.past = [(kernel - 1) * 2**k for k in range(layers)]  # steps that each looks back
         self.readout = nn.Linear(hidden, classes)
 
     @property
     def field(self) -> int:
         """Steps that an output sees."""
-        return 1 + sum(int(c.dilation[0]) * (int(c.kernel_size[0]) - 1) for c in self.layers)  # type: ignore[index, union-attr]
+        return 1 + sum(self.past)
 
     def forward(self, x: Events | Tensor, state: None = None, *, trace: bool = False) -> tuple[Any, None]:
         """Run over whole recordings.
@@ -57,8 +58,7 @@ class TCN(nn.Module):
             outputs (T, B, classes) and `None`.
         """
         z = embedded(x, self.embed).permute(1, 2, 0)
-        for conv in self.layers:
-            past = int(conv.dilation[0]) * (int(conv.kernel_size[0]) - 1)  # type: ignore[index, union-attr]
+        for conv, past in zip(self.layers, self.past, strict=True):
             z = z + relu(conv(pad(z, (past, 0))))
         out = self.readout(z.permute(2, 0, 1))
         return ((out, []) if trace else out), None

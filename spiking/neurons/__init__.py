@@ -25,6 +25,6 @@ NEURONS: dict[str, type[Layer]] = {
 
 __all__ = [
     "ALIF", "ELM", "LI", "LIF", "NEURONS", "AdLIF", "BatchNorm", "Bounded", "BranchELM", "CSiLIF", "Connectome",
-    "CubaLIF", "Delay", "Delayed", "DelayedState", "ELMLayer", "ELMState", "Layer", "SEAdLIF", "SiLIF", "detach", "like",
-    "tau",
+    "CubaLIF", "Delay", "Delayed", "DelayedState", "ELMLayer", "ELMState", "Layer", "SEAdLIF", "SiLIF", "detach",
+    "like", "tau",
 ]

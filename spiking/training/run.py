@@ -228,7 +228,7 @@ def _first_line(error: Exception) -> str:
 
 def summary(metrics: Mapping[str, float]) -> str:
     """The lines that a run ends with: the network's accuracy beside the linear controls', or a task's figures."""
-    lines = []
+    lines: list[str] = []
     for key, (name, digits) in FIGURES.items():
         if key in metrics and (key != "parameters" or lines):
             interval = f" +- {metrics[f'{key}_ci95']:.{digits}f}" if metrics.get(f"{key}_ci95") else ""

@@ -53,7 +53,9 @@ def test_the_kernel_is_the_specification_with_every_gradient(activation: str, ou
     assert a.any() and (output != "spike" or set(a.unique().tolist()) <= {0.0, 1.0})
 
 
-@pytest.mark.parametrize(("T", "B", "N", "d", "h"), [(0, 2, 3, 1, 2), (1, 1, 1, 1, 1), (33, 17, 5, 3, 7), (5, 0, 2, 2, 2)])
+@pytest.mark.parametrize(
+    ("T", "B", "N", "d", "h"), [(0, 2, 3, 1, 2), (1, 1, 1, 1, 1), (33, 17, 5, 3, 7), (5, 0, 2, 2, 2)]
+)
 def test_odd_sizes(T: int, B: int, N: int, d: int, h: int) -> None:
     x = given(T, B, N, d, h)
     ours, theirs = (run(x, backend, high=False)[0] for backend in ("numba", "reference"))

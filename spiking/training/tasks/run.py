@@ -96,7 +96,8 @@ def evaluate(model: TaskModel, data: TaskData, folder: Path) -> dict[str, float]
     Returns:
         figures named test_...
     """
-    assert model.objective is not None
+    ask = model.objective
+    assert ask is not None
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = model.to(device).eval()
     answers, truths = [], []
@@ -104,12 +105,12 @@ def evaluate(model: TaskModel, data: TaskData, folder: Path) -> dict[str, float]
     for events, target in data.test_loader():
         events, target = events.to(device), target.to(device)
         out = model(events)
-        loss += float(model.objective.loss(out, target, events.lengths)) * events.shape[1]
-        answers.append(model.objective.answer(out, events.lengths).cpu())
-        truths.append(model.objective.truth(target).cpu())
+        loss += float(ask.loss(out, target, events.lengths)) * events.shape[1]
+        answers.append(ask.answer(out, events.lengths).cpu())
+        truths.append(ask.truth(target).cpu())
     answer, truth = torch.cat(answers), torch.cat(truths)
-    model.objective.draw(folder, answer, truth)
-    found = {"loss": loss / len(truth), **model.objective.scores(answer, truth)}
+    ask.draw(folder, answer, truth)
+    found = {"loss": loss / len(truth), **ask.scores(answer, truth)}
     return {name if name.startswith("chance") else f"test_{name}": value for name, value in found.items()}
 
 
