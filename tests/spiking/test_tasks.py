@@ -17,10 +17,12 @@ from spiking.cli.config import parse
 from spiking.cli.main import main
 from spiking.cli.train import preset_file
 from spiking.datasets.formats.simulation import SYNAPSES
+from spiking.events import Events
 from spiking.networks import LSTM, TCN
 from spiking.neurons import ELM, BranchELM
 from spiking.training.build import build_network
 from spiking.training.tasks import TaskData, TaskModel, evaluate
+from spiking.training.tasks.module import thinned
 from spiking.training.tasks.objective import Label, Value, Voltage
 from tests.datasets import mnist, test_spoken
 
@@ -171,6 +173,7 @@ def test_spoken_words_and_their_sums(name: str, tmp_path: Path, monkeypatch: pyt
         (["elm-adding", "--data.options", '{"symbols": 2}'], "options: adding: AddingProblem.__init__() got an"),
         (["elm-adding", "--data.valid", "0"], "valid, test: expected at least 1 sequence"),
         (["elm-smnist", "--data.steps", "10"], "steps: smnist has 784 pixels, got 10"),
+        (["elm-adding", "--model.drop", "1"], "drop: expected 0 or more and below 1, got 1"),
         (["elm-adding", "--model.spike_share", "2"], "spike_share: expected 0 to 1, got 2"),
         (["elm-adding", "--model.network", "spiking.neurons.NoSuch"], "network: expected"),
         (["elm-adding", "--model.options.memory", "0"], "memory: expected a whole number above 0"),
@@ -247,6 +250,17 @@ def test_figures_of_a_voltage() -> None:
     blind[:, :, 0] = 0
     chance = ask.scores(ask.answer(blind, lengths), truth)
     assert chance["auc"] == 0.5 and chance["average_precision"] == pytest.approx(0.1)
+
+
+def test_events_that_fail_are_made_up_for() -> None:
+    torch.manual_seed(0)
+    dense = (torch.rand(40, 3, 50) < 0.3).float() * torch.where(torch.arange(50) < 25, 1.0, -1.0)
+    events = Events.from_dense(dense, dt=1.0, lengths=torch.tensor([40, 40, 20]))
+    fewer = thinned(events, 0.25)
+    fewer._check()
+    before, after = events.to_dense(), fewer.to_dense()
+    assert torch.allclose(after[after != 0], before[after != 0] / 0.75)
+    assert fewer.nnz / events.nnz == pytest.approx(0.75, abs=0.03) and torch.equal(fewer.lengths, events.lengths)
 
 
 def test_answers_are_those_of_the_last_valid_step() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, Literal
 
+import torch
 from torch import Tensor
 from torch.nn import Module
 
@@ -29,6 +30,7 @@ class TaskModel(Classifier):
         weight_decay: of weights; not of biases and time constants.
         schedule: "cosine" (down), "one-cycle" (up, then down) or "constant".
         spike_share: share of the spikes in the loss of l5pc, the rest is the voltage's.
+        drop: probability with which an event fails to arrive, while training; the others count 1 / (1 - drop).
 
     Raises:
         ValueError: naming the argument that doesn't fit.
@@ -43,13 +45,16 @@ class TaskModel(Classifier):
         weight_decay: float = 0.0,
         schedule: Literal["one-cycle", "cosine", "constant"] = "cosine",
         spike_share: float = 0.5,
+        drop: float = 0.0,
     ) -> None:
         super().__init__(
             network, options, optimizer=optimizer, lr=lr, weight_decay=weight_decay, schedule=schedule, initialise=False
         )
         if not 0 <= spike_share <= 1:
             raise ValueError(f"spike_share: expected 0 to 1, got {spike_share}")
-        self.spike_share = spike_share
+        if not 0 <= drop < 1:
+            raise ValueError(f"drop: expected 0 or more and below 1, got {drop}")
+        self.spike_share, self.drop = spike_share, drop
         self.objective: Objective | None = None
 
     def build(self, data: TaskData) -> None:  # type: ignore[override]
@@ -69,7 +74,8 @@ class TaskModel(Classifier):
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """The loss of a batch, logged."""
-        return self._step(batch, "loss", "train_accuracy")
+        events, target = batch
+        return self._step((thinned(events, self.drop) if self.drop else events, target), "loss", "train_accuracy")
 
     def validation_step(self, batch: Batch, _: int) -> None:
         """The loss of sequences to choose by."""
@@ -85,3 +91,15 @@ class TaskModel(Classifier):
         if right is not None:
             self._log(accuracy, right.float().mean(), count)
         return loss
+
+
+def thinned(events: Events, drop: float) -> Events:
+    """The events that arrive, each by a draw of its own, and count for those that don't."""
+    stays = torch.rand(events.nnz, device=events.device) >= drop
+    counted = torch.zeros(events.nnz + 1, dtype=torch.int64, device=events.device)
+    torch.cumsum(stays, 0, out=counted[1:])
+    value = torch.ones_like(events.index, dtype=torch.float32) if events.value is None else events.value
+    return Events(
+        counted[events.indptr], events.index[stays], events.shape, events.dt, value[stays] / (1 - drop),
+        events.lengths, events.sensor, check=False,
+    )  # fmt: skip
