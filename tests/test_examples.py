@@ -54,6 +54,14 @@ def delays(example: ModuleType, words: list[str], printed: Callable[[], str]) ->
     assert (Path(out) / "delays.png").stat().st_size > 10_000
 
 
+def elm_neuron(example: ModuleType, words: list[str], printed: Callable[[], str]) -> None:
+    """Half of the updates are enough to add better than by chance, without one it is no better."""
+    assert example.main(updates=0)[0] > 0.1
+    assert example.main(updates=400)[0] < 0.1
+    *_, out = words
+    assert (Path(out) / "elm_neuron.png").stat().st_size > 10_000
+
+
 def fidelity(example: ModuleType, words: list[str], printed: Callable[[], str]) -> None:
     """Eight recordings of the simulated camera pass for real ones among others of it."""
     folder = Path(words[2])
@@ -139,8 +147,8 @@ def train_digits(example: ModuleType, words: list[str], printed: Callable[[], st
 
 
 CHECKS = (
-    camera, cochlea, convert_llm, delays, fidelity, forgetting_curves, nir_exchange, own_neuron, own_recordings,
-    sdr, sparse_synapses, spike_code, train_digits,
+    camera, cochlea, convert_llm, delays, elm_neuron, fidelity, forgetting_curves, nir_exchange, own_neuron,
+    own_recordings, sdr, sparse_synapses, spike_code, train_digits,
 )  # fmt: skip
 SMALL = {check.__name__: check for check in CHECKS}
 

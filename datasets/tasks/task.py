@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -67,19 +68,23 @@ class TaskLoader(Passes):
     """Batches (Events, targets) of a task.
 
     Arguments:
-        task: the sequences.
+        task: the sequences, or a list of tasks of equal size, one for each epoch; the last stays.
         batch_size: of a process.
         **options: `shuffle`, `seed`, `drop_last`, `rank`, `world` and `draws` of `Passes`.
     """
 
-    def __init__(self, task: Task, batch_size: int, **options: Any) -> None:
-        super().__init__(len(task), batch_size, **options)
-        self.task = task
+    def __init__(self, task: Task | Sequence[Task], batch_size: int, **options: Any) -> None:
+        self.tasks = [task] if isinstance(task, Task) else list(task)
+        sizes = {len(one) for one in self.tasks}
+        if len(sizes) != 1:
+            raise ValueError(f"task: expected at least one task, all of one size, got sizes {sorted(sizes)}")
+        super().__init__(sizes.pop(), batch_size, **options)
 
     def _batch(self, at: Array, epoch: int) -> tuple[Events, Tensor]:
+        task = self.tasks[min(epoch, len(self.tasks) - 1)]
         if len(at):
-            return self.task.batch(at)
-        events, target = self.task.batch([0])  # a process without one gets a sequence that counts for nothing
+            return task.batch(at)
+        events, target = task.batch([0])  # a process without one gets a sequence that counts for nothing
         none = torch.zeros(events.shape, dtype=torch.bool)
         return Events.from_dense(none, events.dt, torch.zeros(1, dtype=torch.int64)), target
 

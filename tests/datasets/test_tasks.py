@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from spiking.datasets import DataError
 from spiking.datasets.formats import neuronio
 from spiking.datasets.formats import simulation as npz
-from spiking.datasets.tasks import AddingProblem, DelayedMatch, Pixels, Windows, read_simulations
+from spiking.datasets.tasks import AddingProblem, DelayedMatch, Pixels, TaskLoader, Windows, read_simulations
 from spiking.datasets.tasks.adding import CHANCE
 from spiking.datasets.tasks.l5pc import voltage
 
@@ -142,6 +142,14 @@ def test_a_broken_simulation_is_named(change: dict[str, Any], said: str, tmp_pat
     written(tmp_path, "valid_5", **change)
     with pytest.raises(DataError, match=rf"valid_5\.npz: .*{said}"):
         read_simulations(tmp_path, "valid")
+
+
+def test_sequences_may_grow_from_epoch_to_epoch() -> None:
+    tasks = [AddingProblem(steps, samples=30) for steps in (4, 8)]
+    loader = TaskLoader(tasks, 8, draws=16)
+    assert [events.shape[0] for _ in range(3) for events, _ in loader] == [4, 4, 8, 8, 8, 8]
+    with pytest.raises(ValueError, match=r"task: expected at least one task, all of one size, got sizes \[3, 30\]"):
+        TaskLoader([AddingProblem(4, samples=3), tasks[0]], 8)
 
 
 def test_bad_input_is_named(tmp_path: Path) -> None:

@@ -140,3 +140,41 @@ def test_subspaces_says_what_was_not_measured() -> None:
     np.testing.assert_allclose(rows.lines[0].get_ydata(), [25, 50])
     assert rows.lines[0].get_label() == "layers.0: 8 of 16" and energy.lines[0].get_ydata()[0] == 50
     assert none.texts[0].get_text() == "not measured"
+
+
+def test_a_voltage_and_its_prediction() -> None:
+    rng = np.random.default_rng(0)
+    true, said, chance = rng.normal(size=(3, 50))
+    fired = np.zeros(50)
+    fired[[7, 30]] = 1
+    upper, lower = plots.membrane(true, said, fired, chance, dt=2.0).axes
+    assert [list(line.get_ydata()) for line in upper.lines] == [list(true), list(said)]
+    assert upper.lines[0].get_xdata()[-1] == 98.0 and "2 spikes" in lower.get_legend().get_texts()[0].get_text()
+    with pytest.raises(ValueError, match=r"said: expected \(50,\) as true, got \(49,\)"):
+        plots.membrane(true, said[1:], fired, chance)
+
+
+def test_detection_names_its_areas() -> None:
+    fired = np.array([0, 0, 0, 1, 1, 0, 0, 0, 0, 0])
+    chart = plots.detection(fired, np.array([0.1, 0.2, 0.1, 0.9, 0.3, 0.4, 0.1, 0.1, 0.2, 0.1]))
+    roc, recall = (axes.get_legend().get_texts()[0].get_text() for axes in chart.axes)
+    assert roc == "area 0.9375" and recall == "average 0.833"
+    with pytest.raises(ValueError, match="fired: expected spikes and silence"):
+        plots.detection(np.zeros(4), np.ones(4))
+
+
+def test_time_constants_before_and_after() -> None:
+    chart = plots.time_constants({"neuron": [1.0, 100.0, 10.0]}, {"neuron": [1.0, 200.0, 10.0]})
+    before, after = chart.axes[0].lines
+    assert list(before.get_ydata()) == [1, 10, 100] and list(after.get_ydata()) == [1, 10, 200]
+    assert "26 % on average" in chart.axes[0].get_title()
+    with pytest.raises(ValueError, match="after: expected the layers and sizes of before"):
+        plots.time_constants({"a": [1.0]}, {"b": [1.0]})
+
+
+def test_sums_and_losses() -> None:
+    assert plots.agreement([0.0, 2.0], [1.0, 2.0]).axes[0].get_title() == "mean squared error 0.5000"
+    rows = [{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.4, "valid_loss": 0.3}]
+    training, validation = plots.loss_curve(rows).axes[0].lines
+    assert list(training.get_ydata()) == [0.5, 0.4] and list(validation.get_xdata()) == [2]
+    assert plots.loss_curve([]).axes

@@ -31,6 +31,9 @@ class TaskData(pl.LightningDataModule):
         draws: sequences of an epoch; `None` takes every picture of smnist once, and 1,000 of the other tasks.
         valid, test: how many are drawn to validate and to test on; of smnist the last `valid` training pictures are
             held out and the `test` first test pictures taken, `None` all of them; l5pc has simulations for both.
+        grow: steps of the first epoch's training sequences of adding and match, doubled from epoch to epoch until there
+            are `steps`; `None` trains on whole ones from the start. Whole ones are validated and tested on.
+        grow_after: epochs before the first doubling.
         burn: first steps of a window of l5pc that count for nothing.
         options: more arguments of the task: `symbols`, `cue` and `noise` of match, `permute` of smnist.
         seed: of the order and of what is drawn to train on.
@@ -48,6 +51,8 @@ class TaskData(pl.LightningDataModule):
         draws: int | None = None,
         valid: int = 500,
         test: int | None = 1000,
+        grow: int | None = None,
+        grow_after: int = 1,
         burn: int = 150,
         options: dict[str, Any] | None = None,
         seed: int = 0,
@@ -62,6 +67,11 @@ class TaskData(pl.LightningDataModule):
         length = LENGTH.get(task, 784) if steps is None else steps
         if task == "l5pc" and not 0 <= burn < length:
             raise ValueError(f"burn: expected 0 to below steps={length}, got {burn}")
+        if grow is not None and (task in ("smnist", "l5pc") or not 2 <= grow <= length):
+            raise ValueError(f"grow: expected 2 to {length} steps of adding or match, got {grow} for {task}")
+        if grow_after < 1:
+            raise ValueError(f"grow_after: expected at least 1 epoch, got {grow_after}")
+        self.grow, self.grow_after = grow, grow_after
         self.task, self.root, self.batch_size, self.length = task, root, batch_size, length
         self.draws = 1000 if draws is None and task != "smnist" else draws
         self.valid_size, self.test_size, self.burn = valid, test, burn
@@ -85,12 +95,13 @@ class TaskData(pl.LightningDataModule):
             self.objective = Value() if self.task == "adding" else Label(self.train.classes)
 
     def _drawn(self) -> tuple[Task, Task, Task]:
-        kind = AddingProblem if self.task == "adding" else DelayedMatch
         sizes = (ENDLESS, self.valid_size, self.test_size or 1000)
-        first, second, third = (
-            kind(steps=self.length, samples=size, seed=k, **self.options) for k, size in enumerate(sizes)
-        )
+        first, second, third = (self._draw(self.length, size, k) for k, size in enumerate(sizes))
         return first, second, third
+
+    def _draw(self, steps: int, samples: int, seed: int) -> Task:
+        kind = AddingProblem if self.task == "adding" else DelayedMatch
+        return kind(steps=steps, samples=samples, seed=seed, **self.options)
 
     def _pixels(self) -> tuple[Task, Task, Task]:
         (seen, label), (other, truth) = (images("mnist", split, root=self.root) for split in ("train", "test"))
@@ -113,7 +124,15 @@ class TaskData(pl.LightningDataModule):
 
     def train_dataloader(self) -> TaskLoader:
         """Others in each epoch."""
-        return self.train.loader(self.batch_size, shuffle=True, seed=self.seed, draws=self.draws)
+        tasks = [self.train]
+        if self.grow is not None:
+            steps = [self.grow] * (self.grow_after - 1)
+            length = self.grow
+            while length < self.length:
+                steps.append(length)
+                length *= 2
+            tasks = [*(self._draw(one, ENDLESS, 0) for one in steps), self.train]
+        return TaskLoader(tasks, self.batch_size, shuffle=True, seed=self.seed, draws=self.draws)
 
     def val_dataloader(self) -> TaskLoader:
         """To choose the epoch by."""
