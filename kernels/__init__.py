@@ -14,7 +14,7 @@ from spiking.kernels.spike_linear import spike_linear
 from spiking.kernels.surrogate import Surrogate
 
 __all__ = [
-    "MLP", "Adaptation", "FallbackWarning", "LIFState", "Lateral", "MemoryState", "Resonance", "Rule", "SparseWeight",
-    "Surrogate", "delay_linear", "elm", "event_conv", "event_linear", "lif", "oja", "set_backend", "spike_linear",
-    "strongest",
+    "MLP", "Adaptation", "FallbackWarning", "LIFState", "Lateral", "LayerState", "MemoryState", "Resonance", "Rule",
+    "SparseWeight", "Surrogate", "delay_linear", "elm", "elm_layer", "event_conv", "event_linear", "lif", "oja",
+    "set_backend", "spike_linear", "strongest",
 ]

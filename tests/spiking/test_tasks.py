@@ -28,8 +28,8 @@ from tests.datasets import mnist, test_spoken
 
 QUICK = ["--trainer.accelerator", "cpu", "--trainer.max_epochs", "3"]
 ADDING = [
-    "train", "elm-adding", "--data.grow", "null", "--data.steps", "10", "--data.draws", "256", "--data.valid", "40", "--data.test", "60",
-    "--model.options.memory", "6", "--model.options.scale", "5", *QUICK,
+    "train", "elm-adding", "--data.grow", "null", "--data.steps", "10", "--data.draws", "256", "--data.valid", "40",
+    "--data.test", "60", "--model.options.memory", "6", "--model.options.scale", "5", *QUICK,
 ]  # fmt: skip
 
 
