@@ -38,12 +38,12 @@ def membrane(true: Any, said: Any, fired: Any, chance: Any, dt: float = 1.0) -> 
     upper.plot(time, given["true"], color=GREY, linewidth=1.6, label="simulated")
     upper.plot(time, given["said"], color=BLUE, linewidth=1.0, label="predicted")
     upper.set_ylabel("soma (mV)")
-    upper.legend(frameon=False, loc="upper right", ncols=2)
+    upper.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
     spikes = time[given["fired"] > 0]
     lower.vlines(spikes, 0, 1, color=GREY, linewidth=1.6, label=f"{len(spikes)} spikes")
     lower.plot(time, given["chance"], color=RED, linewidth=1.0, label="predicted probability")
     lower.set(xlabel="time (ms)", ylabel="spike", ylim=(0, 1.05))
-    lower.legend(frameon=False, loc="upper right", ncols=2)
+    lower.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
     return chart
 
 
