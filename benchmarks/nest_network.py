@@ -1,8 +1,8 @@
 """Run a network in NEST, in a process of its own: `python benchmarks/nest_network.py NETWORK.npz SPIKES.npz`.
 
 NETWORK holds `model` and `params` (JSON), the arrays `source`, `target`, `weight`, `delay` (steps) of the input and of
-the recurrent synapses with `in_` and `re_` before them, and `step`, `channel` of the input spikes; maybe `tsodyks`, JSON
-of a tsodyks2_synapse for all recurrent ones. SPIKES gets `step` and `neuron`, ordered, and the `seconds` of the run
+the recurrent synapses with `in_` and `re_` before them, and `step`, `channel` of the input spikes; maybe `tsodyks`,
+JSON of a tsodyks2_synapse for all recurrent ones. SPIKES gets `step` and `neuron`, ordered, and the `seconds` of the run
 alone: not those of building, nor of NEST's preparations. One thread. A spike that NEST stamps with the end of a step is
 one of that step here. (NEST and torch's compiler do not go together in one process.)
 """
@@ -31,9 +31,6 @@ def main(network: str, out: str) -> int:
     order = np.lexsort((steps, channels))
     times = np.split((steps[order] + 1.0) * dt, np.searchsorted(channels[order], np.arange(1, inputs)))
     generators.set([{"spike_times": t} for t in times])
-    bias = json.loads(str(given["bias"]))
-    if bias:
-        neurons.set(bias)
     for kind, first in (("in", generators[0].global_id), ("re", neurons[0].global_id)):
         source, target = given[f"{kind}_source"], given[f"{kind}_target"]
         how = {

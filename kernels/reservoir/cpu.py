@@ -14,10 +14,21 @@ from torch import Tensor
 from spiking.kernels.jit import jit, meet, spread, together
 from spiking.kernels.reservoir.cpu_deliver import deliver, deliver_apart, deliver_drawn, deliver_grouped
 from spiking.kernels.reservoir.cpu_step import (
-    BLOCK, CURRENTS, HOLD, KINETICS, LEFT, PARAMS, PER_RECEPTOR, V, W, currents, fire, fire_izhikevich,
+    BLOCK,
+    CURRENTS,
+    HOLD,
+    KINETICS,
+    LEFT,
+    PARAMS,
+    PER_RECEPTOR,
+    V,
+    W,
+    currents,
+    fire,
+    fire_izhikevich,
 )  # fmt: skip
 
-LARGE = 2048  # neurons that are worth several threads
+LARGE = 8192  # neurons that are worth several threads
 
 
 @jit
@@ -67,7 +78,8 @@ def strengthen(queue, start, count, now, groups, table, o, use, resources, last_
 def _run(
     b, k, n, barrier, queue, amount, strengths, indptr, index, value, lengths, in_indptr, in_word, in_weight, in_gen,
     re_indptr, re_word, re_weight, re_gen, params, hold, table, group, fade, clock, v, slow, current, refractory,
-    pending, use, resources, last_spike, done, fill, buffer, spikes, total, final, counts, traces, flags, stop, budget, dt,
+    pending, use, resources, last_spike, done, fill, buffer, spikes, total, final, counts, traces, flags, stop, budget,
+    dt,
 ):  # fmt: skip
     """Bring recording b to step `stop`, for the targets of thread k of n; less far where the buffer is full."""
     B, N = lengths.size, hold.size
@@ -184,10 +196,11 @@ def advance(
     moving = [x.detach().view(-1).numpy() for x in changing]
     B, N, threads = fixed[3].size, fixed[13].size, torch.get_num_threads()
     v, use = moving[1], moving[6]
-    together_ = N >= LARGE and B < 2 * threads and threads > 1
-    shared = [np.empty(2 * N + 1, np.int32), np.zeros(2 * threads, np.int64), np.empty(2 * use.size // max(B, 1), v.dtype)]
+    many = N >= LARGE and B < 2 * threads and threads > 1  # the result is the same either way
+    room = 2 * use.size // max(B, 1)
+    shared = [np.empty(2 * N + 1, np.int32), np.zeros(2 * threads, np.int64), np.empty(room, v.dtype)]
     numbers = (np.array(flags), stop, budget, dt)
-    if together_:
+    if many:
         for b in range(B):
             together(lambda k, n, barrier, b=b: _run(b, k, n, barrier, *shared, *fixed, *moving, *numbers))
     else:

@@ -1,4 +1,4 @@
-"""How spikes reach their targets: loops over a list of spikes and their fan-outs; synapses.py has the layout and the hash.
+"""How spikes reach their targets: loops over a list of spikes and their fan-outs; synapses.py has layout and hash.
 
 Arrivals of a recording stand in `pending` from `ring` on, as (slots, receptors, N); what comes after d steps stands
 `slot + d` slots on, modulo their number, a power of two. Of the neurons a thread serves those from `low` to `high`.

@@ -3,8 +3,8 @@
 A program owns a recording and runs its loop over time: it adds one spike's fan-out after the other to what is pending,
 with a barrier between (the targets of one spike differ, so no two threads meet), steps the neurons a tile at a time,
 and lists those that fired for all its threads to read. State and pending arrivals stay in memory, which the caches
-nearest to the program hold for the populations that it suits. Nothing is added atomically: the same inputs give the same
-bits. A single large network has one program only and is better served by the CPU's threads.
+nearest to the program hold for the populations that it suits. Nothing is added atomically: the same inputs give the
+same bits. A single large network has one program only and is better served by the CPU's threads.
 
 Proven under the interpreter and compiled ahead of time; not yet run on a GPU.
 """
@@ -39,7 +39,7 @@ NUMBERS = ("T", "B", "N", "size", "room", "bins", "parts", "slots", "stop", "bud
 
 
 @triton.jit
-def mix(x):  # type: ignore[no-untyped-def]
+def mix(x):
     """The hash of synapses.py, of uint32."""
     x = (x ^ (x >> 16)) * 0x7FEB352D
     x = (x ^ (x >> 15)) * 0x846CA68B
@@ -47,7 +47,7 @@ def mix(x):  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def draw(numbers, source, k, N):  # type: ignore[no-untyped-def]
+def draw(numbers, source, k, N):
     """Targets, delays and weights of synapses k of a source, and which are there."""
     K = tl.load(numbers + 1).to(tl.int64)
     excites = source < tl.load(numbers + 6).to(tl.int64)
@@ -255,7 +255,8 @@ def _variants() -> Iterator[Variant]:
     drawn = {"in_numbers": "*fp64", "re_numbers": "*fp64", "value": real, "counts": real, "traces": real}
     izhikevich = {"NEURON": 2, "SYNAPSE": 2, "RECEPTORS": 2, "SUBSTEPS": 2}
     for name, more, switches in (
-        ("LIF", {}, {}), ("drawn", drawn, {"NEURON": 1}), ("short-term", {}, {"SYNAPSE": 1, "RECEPTORS": 2, "GROUPS": 2}),
+        ("LIF", {}, {}), ("drawn", drawn, {"NEURON": 1}),
+        ("short-term", {}, {"SYNAPSE": 1, "RECEPTORS": 2, "GROUPS": 2}),
         ("Izhikevich, alpha", {"counts": real}, izhikevich),
     ):  # fmt: skip
         yield Variant(f"reservoir: {name}", run, {**types, **more}, {**flags, **switches}, ("queue",), dict(OPTIONS))

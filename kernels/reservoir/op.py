@@ -3,7 +3,7 @@
 In step t, with x the input spikes, z the spikes of the network, W and J the input and recurrent weights, d the delay of
 a synapse, 0 or more for W and 1 or more for J:
 
-    A_t = sum over synapses of  value * W x_{t-d}  +  u R J z_{t-d}        arrives; u R = 1 without short-term plasticity
+    A_t = sum over synapses of  value W x_{t-d}  +  u R J z_{t-d}      arrives; u R = 1 without short-term plasticity
 
 Linear neurons, with the propagators of neuron.py, which are exact for a step of any length:
 
