@@ -58,6 +58,16 @@ def turn(load, tape, low, high, width, params, hold, v, slow, current, refractor
 
 
 @jit
+def _drawing(numbers, N):
+    """Where the shares of the targets of drawn synapses begin, and room for a fan-out."""
+    K = int(numbers[1]) if numbers.size else 0
+    edges = np.zeros(K + 1, np.uint64)
+    for k in range(K + 1):
+        edges[k] = k * N // max(K, 1)
+    return edges, np.empty(K, np.int32), np.empty(K, np.float32)
+
+
+@jit
 def strengthen(queue, start, count, now, groups, table, o, use, resources, last_spike, strengths):
     """u R of each spike and group of targets; shortterm.py has the equations."""
     N = table.size // max(3 * groups, 1)
@@ -101,12 +111,15 @@ def _run(
     size, bins, parts = buffer.size // B, counts.size // (B * N), traces.size // (B * N)
     end, o, ring = min(stop, lengths[b]), b * N, b * slots * receptors * N
     drawn, together = in_gen.size > 0, receptors == 1
+    edges, words, weights = _drawing(in_gen, N)
+    edges_re, words_re, weights_re = _drawing(re_gen, N)
     while t < end and seen <= budget and (size == 0 or written + N <= size):
         slot, parity, before = now % slots, t % 2, seen
         first, last = indptr[t * B + b], indptr[t * B + b + 1]
         if drawn:
             deliver_drawn(
-                index, first, last, value, strengths, group, 0, pending, ring, slot, slots, receptors, N, in_gen, lo, hi
+                index, first, last, value, strengths, group, 0, pending, ring, slot, slots, receptors, N, in_gen,
+                edges, words, weights, lo, hi,
             )
         elif together:
             deliver(
@@ -146,7 +159,7 @@ def _run(
             if re_gen.size:
                 deliver_drawn(
                     queue, start, finish, nothing, strengths, group, groups, pending, ring, slot, slots, receptors, N,
-                    re_gen, lo, hi,
+                    re_gen, edges_re, words_re, weights_re, lo, hi,
                 )
             elif groups:
                 deliver_grouped(

@@ -95,27 +95,41 @@ def deliver_grouped(
 
 
 @jit
+def draw(numbers, source, edges, words, weights, start, stop):
+    """Targets, delays and weights of synapses start to stop of a source."""
+    excites, delay, delays = source < numbers[6], np.uint32(numbers[7]), np.uint64(numbers[8])
+    base, span = (numbers[2], numbers[3]) if excites else (numbers[4], numbers[5])
+    weakest, width, scale = np.float32(base), np.float32(span), np.float32(2.0**-24)
+    row, skipped = mix(np.uint32(source) ^ np.uint32(numbers[0])), -1 if numbers[9] else source
+    for k in range(np.uint64(start), np.uint64(stop)):
+        g = mix(np.uint32(row + np.uint32(np.uint32(k) * GOLDEN)))
+        left = edges[k]
+        target = left + ((np.uint64(g) * (edges[k + np.uint64(1)] - left)) >> np.uint64(32))
+        weight = weakest + width * (np.float32(np.int32(mix(g ^ np.uint32(1)) >> np.uint32(8))) * scale)
+        late = np.uint32((np.uint64(mix(g ^ np.uint32(2))) * delays) >> np.uint64(32))
+        words[k] = np.int32(np.uint32(np.uint32(delay + late) << np.uint32(BITS)) | np.uint32(target))
+        weights[k] = np.float32(0) if np.int64(target) == skipped else weight
+
+
+@jit
 def deliver_drawn(
-    sources, begin, end, value, strengths, group, groups, pending, ring, slot, slots, receptors, N, numbers, low, high
+    sources, begin, end, value, strengths, group, groups, pending, ring, slot, slots, receptors, N, numbers, edges, words,
+    weights, low, high,
 ):  # fmt: skip
-    """The same through synapses that are drawn now."""
+    """The same through synapses that are drawn now, into `words` and `weights`."""
     o, s, mask, n = np.uint64(ring), np.uint64(slot), np.uint64(slots - 1), np.uint64(N)
-    both, apart, scale = np.uint64(receptors), np.uint64(receptors - 1), np.float32(2.0**-24)
+    both, apart, K = np.uint64(receptors), np.uint64(receptors - 1), words.size
     for m in range(begin, end):
-        source, K = sources[m], int(numbers[1])
-        excites, delay, delays = source < numbers[6], np.uint32(numbers[7]), np.uint32(numbers[8])
-        base, span = (numbers[2], numbers[3]) if excites else (numbers[4], numbers[5])
-        weakest, width = np.float32(base), np.float32(span)
-        row = mix(np.uint32(source) ^ np.uint32(numbers[0]))
-        skipped = -1 if numbers[9] else source
+        start, stop = low * K // N, min(K, high * K // N + 1)
+        draw(numbers, sources[m], edges, words, weights, start, stop)
+        while start < stop and (words[start] & MASK) < low:
+            start += 1
+        while start < stop and (words[stop - 1] & MASK) >= high:
+            stop -= 1
         strength = value[m] if value.size else pending.dtype.type(1)
-        for k in range(low * K // N, min(K, high * K // N + 1)):
-            g = mix(np.uint32(row + np.uint32(k) * GOLDEN))
-            start = k * N // K
-            target = start + int(g % np.uint32((k + 1) * N // K - start))
-            if low <= target < high and target != skipped:
-                weight = weakest + width * (np.float32(mix(g ^ np.uint32(1)) >> np.uint32(8)) * scale)
-                p = (strengths[m * groups + group[target]] if groups else strength) * weight
-                at = np.uint64(delay + mix(g ^ np.uint32(2)) % delays) + s
-                at = (at & mask) * both + (apart & np.uint64(p < 0))
-                pending[o + at * n + np.uint64(target)] += p
+        for k in range(np.uint64(start), np.uint64(stop)):
+            w = np.uint32(words[k])
+            target = np.uint64(w & np.uint32(MASK))
+            p = (strengths[m * groups + group[target]] if groups else strength) * weights[k]
+            at = ((np.uint64(w >> np.uint32(BITS)) + s) & mask) * both + (apart & np.uint64(p < 0))
+            pending[o + at * n + target] += p

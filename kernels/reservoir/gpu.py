@@ -60,10 +60,9 @@ def draw(numbers, source, k, N):
     row = mix(tl.full((1,), 0, tl.uint32) + (source.to(tl.uint32) ^ start))
     g = mix(row + k.to(tl.uint32) * step)
     left = k * N // K
-    width = tl.maximum((k + 1) * N // K - left, 1)
-    target = left + g.to(tl.int64) % width
+    target = left + (g.to(tl.int64) * ((k + 1) * N // K - left) >> 32)
     u = (mix(g ^ 1) >> 8).to(tl.float32) * 5.960464477539063e-08
-    delay = first + mix(g ^ 2).to(tl.int64) % delays
+    delay = first + (mix(g ^ 2).to(tl.int64) * delays >> 32)
     skipped = tl.where(tl.load(numbers + 9).to(tl.int64) == 1, -1, source)
     there = (k < K) & (target != skipped)
     return target, delay, low + span * u, there

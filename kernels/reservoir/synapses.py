@@ -5,9 +5,9 @@ in single precision. `Generated` takes none. Source n reaches K targets, synapse
 shares of the population, and with h(x) a hash of 32 bits (the finaliser of C. Wellons, 2018, `lowbias32`)
 
     g       = h(h(n ^ h(seed)) + k c)                         one number for each synapse, c = 0x9E3779B9
-    target  = floor(k N / K) + g mod (floor((k + 1) N / K) - floor(k N / K))
+    target  = e_k + (g (e_{k+1} - e_k) >> 32),   e_k = floor(k N / K)
     weight  = low + (high - low) (h(g ^ 1) >> 8) / 2^24       in the range of the source's kind
-    delay   = first + h(g ^ 2) mod (last - first + 1)
+    delay   = first + (h(g ^ 2) (last - first + 1) >> 32)
 
 so that any source's fan-out is known without that of the others, and the same on every backend.
 """
@@ -175,13 +175,13 @@ class Generated(NamedTuple):
         row = mix(n ^ mix(torch.tensor(self.seed)))
         g = mix((row + k * GOLDEN) & LOW32)
         low = k * N // K
-        target = low + g % ((k + 1) * N // K - low)
+        target = low + (g * ((k + 1) * N // K - low) >> 32)
         u = (mix(g ^ 1) >> 8).to(torch.float32) * 2.0**-24
         dale = n >= (sources if self.excitatory is None else self.excitatory)
         bounds = torch.tensor([self.weight, self.inhibitory], dtype=torch.float32)
         span = bounds[:, 1] - bounds[:, 0]
         weight = torch.where(dale, bounds[1, 0] + span[1] * u, bounds[0, 0] + span[0] * u)
-        word = ((first + mix(g ^ 2) % count) << BITS) | target
+        word = ((first + (mix(g ^ 2) * count >> 32)) << BITS) | target
         word = torch.where(word >= 1 << 31, word - (1 << 32), word).to(torch.int32)
         kept = (target != n) if not self.autapses else torch.ones_like(target, dtype=torch.bool)
         indptr = torch.cat([torch.zeros(1, dtype=torch.int64), kept.sum(1).cumsum(0)])
