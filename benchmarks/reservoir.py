@@ -31,8 +31,7 @@ from torch import Tensor
 
 from spiking import Events
 from spiking.kernels import SparseWeight, reservoir
-from spiking.kernels.reservoir import Connections, Generated, IntegrateFire, Izhikevich, Kinetics, Recorder, ShortTerm
-from spiking.kernels.reservoir import Synapses
+from spiking.kernels.reservoir import Connections, Generated, IntegrateFire, Recorder, Synapses
 
 Spikes = tuple[np.ndarray, np.ndarray]
 NEURON = IntegrateFire(tau_mem=20.0, threshold=15.0, reset=0.0, refractory=2)
@@ -60,7 +59,10 @@ def trains(T: int, inputs: int) -> Events:
     return Events.from_dense(torch.rand(T, 1, inputs, generator=torch.Generator().manual_seed(2)) < RATE, dt=1.0)
 
 
-def in_nest(folder: Path, *cases: tuple[Events, Synapses, Synapses, str, dict[str, Any], dict[str, float] | None]) -> list[tuple[Spikes, float]]:
+Case = tuple[Events, Synapses, Synapses, str, dict[str, Any], dict[str, float] | None]  # the last: tsodyks2_synapse
+
+
+def in_nest(folder: Path, *cases: Case) -> list[tuple[Spikes, float]]:
     """The spikes of each case, (steps, neurons), and the seconds that NEST ran."""
     files = []
     for k, (x, inputs, recurrent, model, params, tsodyks) in enumerate(cases):

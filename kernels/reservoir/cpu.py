@@ -105,13 +105,14 @@ def _run(
         strengths = np.empty(2 * N * groups, v.dtype)
     none = np.zeros(BLOCK if synapse else 0, v.dtype)
     jump, apart = (none, 0) if synapse else (pending, BLOCK)
-    tape = np.zeros((high - low) * width, v.dtype)
+    tape, fired = np.zeros((high - low) * width, v.dtype), np.zeros((high - low) * BLOCK, np.uint8)
+    words = fired.view(np.uint64)
     turn(True, tape, low, high, width, params, hold, v, slow, current, refractory, b, receptors, synapse)
     t, now, written, seen, latest = done[b], clock[b], fill[b], total[b], final[b]
     size, bins, parts = buffer.size // B, counts.size // (B * N), traces.size // (B * N)
     end, o, ring = min(stop, lengths[b]), b * N, b * slots * receptors * N
     drawn, together = in_gen.size > 0, receptors == 1
-    edges, words, weights = _drawing(in_gen, N)
+    edges, drawn_words, weights = _drawing(in_gen, N)
     edges_re, words_re, weights_re = _drawing(re_gen, N)
     while t < end and seen <= budget and (size == 0 or written + N <= size):
         slot, parity, before = now % slots, t % 2, seen
@@ -119,7 +120,7 @@ def _run(
         if drawn:
             deliver_drawn(
                 index, first, last, value, strengths, group, 0, pending, ring, slot, slots, receptors, N, in_gen,
-                edges, words, weights, lo, hi,
+                edges, drawn_words, weights, lo, hi,
             )
         elif together:
             deliver(
@@ -135,9 +136,11 @@ def _run(
             currents(tape, low, high, width, N, pending, felt, synapse, receptors, at_once)
             felt = 0
         if kind == 2:
-            mine = fire_izhikevich(tape, low, high, width, N, jump, felt, apart, queue, start, substeps, dt)
+            mine = fire_izhikevich(
+                tape, low, high, width, N, jump, felt, apart, fired, words, queue, start, substeps, dt
+            )
         else:
-            mine = fire(tape, low, high, width, N, jump, felt, apart, queue, start, subtract)
+            mine = fire(tape, low, high, width, N, jump, felt, apart, fired, words, queue, start, subtract)
         if groups:
             strengthen(queue, start, mine, now, groups, table, o, use, resources, last_spike, strengths)
         for m in range(start, start + mine):

@@ -13,12 +13,12 @@ from spiking.kernels.jit import jit
 from spiking.kernels.reservoir.cpu_deliver import inlined
 
 BLOCK = 64
-# Rows: six parameters in the order of neuron.py and the refractory steps; the state; z and the drive of this step.
-PARAMS, HOLD, V, W, LEFT, Z, IN = 6, 6, 7, 8, 9, 10, 11
+# Rows: six parameters in the order of neuron.py and the refractory steps; the state; the drive of this step.
+PARAMS, HOLD, V, W, LEFT, IN = 6, 6, 7, 8, 9, 10
 # Then for each receptor its five parameters in the order of neuron.py, and h and i.
-CURRENTS, KINETICS, PER_RECEPTOR = 12, 5, 7
+CURRENTS, KINETICS, PER_RECEPTOR = 11, 5, 7
 
-_A, _DRIVE, _THETA, _RESET, _ADAPT, _JUMP, _HOLD, _V, _W, _LEFT, _Z, _IN = (
+_A, _DRIVE, _THETA, _RESET, _ADAPT, _JUMP, _HOLD, _V, _W, _LEFT, _IN = (
     np.uint64(row * BLOCK) for row in range(CURRENTS)
 )
 _B, _C, _D, _BIAS, _PEAK = _DRIVE, _THETA, _RESET, _ADAPT, _JUMP  # of an Izhikevich neuron
@@ -55,9 +55,9 @@ def alpha(tape, place, there, n, pending, felt):
 
 
 @inlined
-def leaky(tape, place, n, jump, felt, subtract):
-    """Leaky neurons; whether any has fired."""
-    zero, one, hits = tape.dtype.type(0), tape.dtype.type(1), 0
+def leaky(tape, place, n, jump, felt, fired, at, subtract):
+    """Leaky neurons, and which have fired."""
+    zero, one = tape.dtype.type(0), tape.dtype.type(1)
     for j in range(np.uint64(n)):
         left, old, w = tape[place + _LEFT + j], tape[place + _V + j], tape[place + _W + j]
         u = tape[place + _A + j] * old + tape[place + _IN + j] + tape[place + _DRIVE + j] + jump[felt + j]
@@ -69,17 +69,15 @@ def leaky(tape, place, n, jump, felt, subtract):
         tape[place + _V + j] = after if z else kept
         tape[place + _W + j] = tape[place + _ADAPT + j] * w + (tape[place + _JUMP + j] if z else zero)
         tape[place + _LEFT + j] = tape[place + _HOLD + j] if z else (less if less > zero else zero)
-        tape[place + _Z + j] = one if z else zero
+        fired[at + j] = z
         jump[felt + j] = 0
-        hits |= z
-    return hits
 
 
 @inlined
-def izhikevich(tape, place, n, jump, felt, substeps, dt):
-    """Izhikevich's neurons; whether any has fired."""
+def izhikevich(tape, place, n, jump, felt, fired, at, substeps, dt):
+    """Izhikevich's neurons, and which have fired."""
     real = tape.dtype.type
-    zero, one, hits, h = real(0), real(1), 0, real(dt / substeps)
+    zero, one, h = real(0), real(1), real(dt / substeps)
     square, line, base = real(0.04), real(5), real(140)
     for j in range(np.uint64(n)):
         left, old, before = tape[place + _LEFT + j], tape[place + _V + j], tape[place + _W + j]
@@ -97,19 +95,19 @@ def izhikevich(tape, place, n, jump, felt, substeps, dt):
         tape[place + _V + j] = tape[place + _C + j] if z else kept
         tape[place + _W + j] = slow + (tape[place + _D + j] if z else zero)
         tape[place + _LEFT + j] = tape[place + _HOLD + j] if z else (less if less > zero else zero)
-        tape[place + _Z + j] = one if z else zero
+        fired[at + j] = z
         jump[felt + j] = 0
-        hits |= z
-    return hits
 
 
 @inlined
-def collect(tape, place, first, n, queue, to):
-    """Write down which neurons of a block have fired, from `first` on; how many."""
+def collect(words, word, fired, first, queue, to):
+    """Write down which neurons of a block have fired, from `first` on; how many. A word is eight of `fired`."""
     found = 0
-    for j in range(n):
-        queue[to + found] = first + j
-        found += int(tape[place + _Z + np.uint64(j)])
+    for k in range(BLOCK // 8):
+        if words[word + k]:
+            for j in range(8):
+                queue[to + found] = first + 8 * k + j
+                found += int(fired[8 * (word + k) + j])
     return found
 
 
@@ -129,22 +127,24 @@ def currents(tape, low, high, width, N, pending, felt, synapse, receptors, at_on
 
 
 @jit
-def fire(tape, low, high, width, N, jump, felt, apart, queue, to, subtract):
+def fire(tape, low, high, width, N, jump, felt, apart, fired, words, queue, to, subtract):
     """A step of leaky neurons; how many have fired, now listed in the queue."""
     found = 0
     for block in range(low, high):
         place, n = np.uint64((block - low) * width), min(BLOCK, N - block * BLOCK)
-        if leaky(tape, place, n, jump, np.uint64(felt + block * apart), subtract):
-            found += collect(tape, place, block * BLOCK, n, queue, to + found)
+        at = np.uint64((block - low) * BLOCK)
+        leaky(tape, place, n, jump, np.uint64(felt + block * apart), fired, at, subtract)
+        found += collect(words, (block - low) * 8, fired, block * BLOCK, queue, to + found)
     return found
 
 
 @jit
-def fire_izhikevich(tape, low, high, width, N, jump, felt, apart, queue, to, substeps, dt):
+def fire_izhikevich(tape, low, high, width, N, jump, felt, apart, fired, words, queue, to, substeps, dt):
     """The same of Izhikevich's."""
     found = 0
     for block in range(low, high):
         place, n = np.uint64((block - low) * width), min(BLOCK, N - block * BLOCK)
-        if izhikevich(tape, place, n, jump, np.uint64(felt + block * apart), substeps, dt):
-            found += collect(tape, place, block * BLOCK, n, queue, to + found)
+        at = np.uint64((block - low) * BLOCK)
+        izhikevich(tape, place, n, jump, np.uint64(felt + block * apart), fired, at, substeps, dt)
+        found += collect(words, (block - low) * 8, fired, block * BLOCK, queue, to + found)
     return found

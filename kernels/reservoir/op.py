@@ -43,8 +43,8 @@ from spiking.kernels.reservoir.shortterm import resolve as resolve_short_term
 from spiking.kernels.reservoir.state import ReservoirState, copy, resting
 from spiking.kernels.reservoir.synapses import Connections, Synapses, check_connections
 
-CHUNK = 256  # steps between looks at the keyboard, to begin with
-ROOM = 16  # steps in which all neurons may spike until a buffer is full
+CHUNK = 1 << 23  # steps of neurons between looks at the keyboard, to begin with
+ROOM = 1 << 23  # spikes of all recordings until a buffer is full
 
 
 @torch.no_grad()
@@ -198,7 +198,7 @@ def _chunks(
         return torch.zeros(*shape, dtype=dtype, device=device)
 
     done, fill, total, final = whole(B), whole(B), whole(B), whole(B) - 1
-    buffer = torch.empty(B, min(T, ROOM) * N if record.spikes else 0, dtype=torch.int32, device=device)
+    buffer = torch.empty(B, min(T * N, max(N, ROOM // max(B, 1))) if record.spikes else 0, dtype=torch.int32, device=device)
     spikes = whole(T, B, dtype=torch.int32)
     counts, traces = (params.new_zeros(B, parts, N) for parts in (record.bins, record.traces))
     changing = [*now[:-1], done, fill, buffer, spikes, total, final, counts, traces]
@@ -214,7 +214,7 @@ def _chunks(
             if not bool(((done < x.lengths.clamp(max=stop)) & (total <= most)).any()):
                 return
 
-    stop, chunk, stopped = 0, CHUNK, False
+    stop, chunk, stopped = 0, max(1, CHUNK // max(1, B * N)), False
     while stop < T and not stopped:
         stop, start = min(T, stop + chunk), time.monotonic()
         try:

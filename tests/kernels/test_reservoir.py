@@ -107,7 +107,7 @@ def test_goes_on_with_the_same_bits(kind, backend):
 def test_chunks_and_full_buffers_change_nothing(monkeypatch):
     x, network = trains(rate=0.9), stored()
     whole = reservoir(x, *network, LIF)
-    monkeypatch.setattr(module, "CHUNK", 3)
+    monkeypatch.setattr(module, "CHUNK", 3 * 3 * N)
     monkeypatch.setattr(module, "ROOM", 1)
     same(reservoir(x, *network, LIF), whole, exact=True)
 
@@ -118,8 +118,8 @@ def test_threads_change_nothing(kind, monkeypatch):
     monkeypatch.setattr(cpu, "LARGE", 1)
     before, runs = torch.get_num_threads(), []
     try:
-        for lengths in ((50, 40), (50, 40, 30, 50, 50)):
-            x = trains(lengths=lengths, rate=0.4)
+        for lengths in ((12, 9), (12, 9, 12, 12, 5)):
+            x = trains(12, lengths, 0.6)
             for threads in (1, 2):
                 torch.set_num_threads(threads)
                 for network in (stored(dtype=torch.float32), drawn()):
@@ -187,7 +187,7 @@ def test_an_interrupted_run_keeps_what_it_has(monkeypatch, hit):
     """Ctrl-C between chunks and within one: the rest of the run goes on from the state with the same bits."""
     x, network = trains(rate=0.3, lengths=(50, 50)), stored()
     whole = reservoir(x, *network, LIF)
-    monkeypatch.setattr(module, "CHUNK", 4)
+    monkeypatch.setattr(module, "CHUNK", 4 * 2 * N)
     calls, advance = [], cpu.advance
 
     def stopped(*arguments):
