@@ -9,6 +9,7 @@ from spiking.kernels.event_conv import event_conv
 from spiking.kernels.event_linear import event_linear
 from spiking.kernels.lif import Adaptation, LIFState, Resonance, Rule, lif
 from spiking.kernels.oja import Lateral, oja
+from spiking.kernels.reservoir import reservoir
 from spiking.kernels.sparse_linear import SparseWeight
 from spiking.kernels.spike_linear import spike_linear
 from spiking.kernels.surrogate import Surrogate
@@ -16,5 +17,5 @@ from spiking.kernels.surrogate import Surrogate
 __all__ = [
     "MLP", "Adaptation", "FallbackWarning", "LIFState", "Lateral", "LayerState", "MemoryState", "Resonance", "Rule",
     "SparseWeight", "Surrogate", "delay_linear", "elm", "elm_layer", "event_conv", "event_linear", "lif", "oja",
-    "set_backend", "spike_linear", "strongest",
+    "reservoir", "set_backend", "spike_linear", "strongest",
 ]

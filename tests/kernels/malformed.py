@@ -29,6 +29,8 @@ from spiking.kernels import (
     lif,
 )
 
+from . import malformed_reservoir
+
 ARRAYS = ("indptr", "index", "value", "lengths", "shape")
 OPS: dict[str, tuple[str, ...]] = {
     "event_linear": ("x", "weight"),
@@ -37,6 +39,7 @@ OPS: dict[str, tuple[str, ...]] = {
     "delay_linear": ("x", "weight", "delay", "max_delay", "state", "lengths"),
     "event_conv": ("x", "weight", "bias", "sensor", "stride", "padding", "dilation", "groups"),
     "elm": ("x", "weight", "mlp", "decay", "gain", "leak", "state", "lengths"),
+    "reservoir": malformed_reservoir.NAMES,
 }
 PAIRS = {"stride": (1, 2, (1, 3)), "padding": (0, 1, (2, 0)), "dilation": (1, 1, (1, 2)), "groups": (1,)}
 Draw = Callable[[st.SearchStrategy[Any]], Any]
@@ -114,6 +117,8 @@ def arrays(draw: Draw, T: int, B: int, N: int, fault: str | None) -> dict[str, A
 
 def build(draw: Draw, op: str) -> tuple[Callable[[str], Any], list[str]]:
     """A call of an op on a backend, and what it may complain about."""
+    if op == "reservoir":
+        return malformed_reservoir.build(draw, one, spoiled, arrays, ARRAYS)
     T, B, inputs = draw(st.integers(0, 4)), draw(st.integers(0, 3)), draw(st.integers(0, 5))
     N = one(draw, 3, 130, 1, 3, 130, 0)
     fault = one(draw, *(None,) * 12, *ARRAYS, *OPS[op], *OPS[op])
