@@ -7,174 +7,67 @@ many threads there are, and waits for the others once a step.
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from spiking.kernels.jit import jit, meet, spread, together
+from spiking.kernels.reservoir.cpu_deliver import deliver, deliver_apart, deliver_drawn, deliver_grouped
+from spiking.kernels.reservoir.cpu_step import (
+    BLOCK, CURRENTS, HOLD, KINETICS, LEFT, PARAMS, PER_RECEPTOR, V, W, currents, fire, fire_izhikevich,
+)  # fmt: skip
 
-MASK, BITS = (1 << 24) - 1, 24
-GOLDEN, FIRST, SECOND = np.uint32(0x9E3779B9), np.uint32(0x7FEB352D), np.uint32(0x846CA68B)
-KINETICS, EACH = 6, 5  # rows of the parameters, see neuron.py
-BLOCK = 64  # neurons of a range that threads share out
 LARGE = 2048  # neurons that are worth several threads
 
-inlined = partial(jit, inline="always")
 
-
-@inlined
-def mix(x):
-    """The hash of synapses.py."""
-    x = np.uint32(np.uint32(x ^ (x >> np.uint32(16))) * FIRST)
-    x = np.uint32(np.uint32(x ^ (x >> np.uint32(15))) * SECOND)
-    return np.uint32(x ^ (x >> np.uint32(16)))
-
-
-@inlined
-def deliver(pending, place, slot, slots, receptors, N, word, weight, first, last, strength):
-    """Add strength * weight where and when each synapse from first to last says."""
-    apart = np.uint64(receptors - 1)
-    for e in range(np.uint64(first), np.uint64(last)):
-        w = np.uint32(word[e])
-        at = np.uint64(w >> np.uint32(BITS)) + np.uint64(slot)
-        if at >= np.uint64(slots):
-            at -= np.uint64(slots)
-        p = strength * weight[e]
-        at = at * np.uint64(receptors) + (apart & np.uint64(p < 0))
-        pending[np.uint64(place) + at * np.uint64(N) + np.uint64(w & np.uint32(MASK))] += p
-
-
-@inlined
-def deliver_groups(pending, place, slot, slots, receptors, N, word, weight, first, last, strengths, here, group):
-    """The same with a strength for each group of targets."""
-    apart = np.uint64(receptors - 1)
-    for e in range(np.uint64(first), np.uint64(last)):
-        w = np.uint32(word[e])
-        target = np.uint64(w & np.uint32(MASK))
-        at = np.uint64(w >> np.uint32(BITS)) + np.uint64(slot)
-        if at >= np.uint64(slots):
-            at -= np.uint64(slots)
-        p = strengths[np.uint64(here) + np.uint64(group[target])] * weight[e]
-        at = at * np.uint64(receptors) + (apart & np.uint64(p < 0))
-        pending[np.uint64(place) + at * np.uint64(N) + target] += p
-
-
-@inlined
-def deliver_drawn(pending, place, slot, slots, receptors, N, gen, source, lo, hi, strengths, here, group, groups):
-    """The same for synapses that are drawn now, onto the targets from lo to hi."""
-    K, excited = int(gen[1]), source < gen[6]
-    low, span = np.float32(gen[2] if excited else gen[4]), np.float32(gen[3] if excited else gen[5])
-    delay, delays, autapses = np.uint32(gen[7]), np.uint32(gen[8]), gen[9] != 0
-    row = mix(np.uint32(source) ^ np.uint32(gen[0]))
-    for k in range(lo * K // N, min(K, hi * K // N + 1)):
-        g = mix(np.uint32(row + np.uint32(k) * GOLDEN))
-        start = k * N // K
-        target = start + int(g % np.uint32((k + 1) * N // K - start))
-        if target < lo or target >= hi or (target == source and not autapses):
-            continue
-        weight = low + span * (np.float32(mix(g ^ np.uint32(1)) >> np.uint32(8)) * np.float32(2.0**-24))
-        at = slot + int(delay + mix(g ^ np.uint32(2)) % delays)
-        if at >= slots:
-            at -= slots
-        p = strengths[here + (group[target] if groups else 0)] * weight
-        at = at * receptors + (1 if receptors > 1 and p < 0 else 0)
-        pending[np.uint64(place + at * N + target)] += p
-
-
-@inlined
-def reach(word, first, last, target):
-    """Where the synapses from first to last reach `target` or beyond."""
-    while first < last:
-        middle = (first + last) // 2
-        if (word[middle] & MASK) < target:
-            first = middle + 1
+@jit
+def turn(load, tape, low, high, width, params, hold, v, slow, current, refractory, b, receptors, synapse):
+    """Bring the numbers of a recording's blocks onto the tape, or its state back."""
+    N = hold.size
+    for j in range(low * BLOCK, min(N, high * BLOCK)):
+        at, here = (j // BLOCK - low) * width + j % BLOCK, b * N + j
+        if load:
+            for row in range(PARAMS):
+                tape[at + row * BLOCK] = params[row * N + j]
+            tape[at + HOLD * BLOCK], tape[at + LEFT * BLOCK] = hold[j], refractory[here]
+            tape[at + V * BLOCK], tape[at + W * BLOCK] = v[here], slow[here]
         else:
-            last = middle
-    return first
+            v[here], slow[here] = tape[at + V * BLOCK], tape[at + W * BLOCK]
+            refractory[here] = np.int32(tape[at + LEFT * BLOCK])
+        for r in range(receptors if synapse else 0):
+            there = at + (CURRENTS + r * PER_RECEPTOR) * BLOCK
+            for row in range(KINETICS if load else 0):
+                tape[there + row * BLOCK] = params[(PARAMS + r * KINETICS + row) * N + j]
+            for m in range(synapse):  # h and i, or i alone
+                row, at_state = PER_RECEPTOR - synapse + m, ((b * receptors + r) * synapse + m) * N + j
+                if load:
+                    tape[there + row * BLOCK] = current[at_state]
+                else:
+                    current[at_state] = tape[there + row * BLOCK]
 
 
-@inlined
-def exponential(params, row, N, current, i, pending, felt, drive, lo, hi, at_once):
-    """The currents of one receptor, and what they add to V."""
-    c, k, gain = np.uint64(row * N), np.uint64((row + 3) * N), np.uint64((row + 4) * N)
-    p, q = np.uint64(i), np.uint64(felt)
-    for j in range(np.uint64(lo), np.uint64(hi)):
-        old = current[p + j]
-        new = params[c + j] * old + params[gain + j] * pending[q + j]
-        drive[j] += params[k + j] * (new if at_once else old)
-        current[p + j] = new
-        pending[q + j] = 0
-
-
-@inlined
-def alpha(params, row, N, current, h, pending, felt, drive, lo, hi):
-    """The same of a current that rises first; h stands before i."""
-    c, rise, hv = np.uint64(row * N), np.uint64((row + 1) * N), np.uint64((row + 2) * N)
-    iv, gain = np.uint64((row + 3) * N), np.uint64((row + 4) * N)
-    p, s, q = np.uint64(h), np.uint64(h + N), np.uint64(felt)
-    for j in range(np.uint64(lo), np.uint64(hi)):
-        x, i = current[p + j], current[s + j]
-        drive[j] += params[hv + j] * x + params[iv + j] * i
-        current[s + j] = params[rise + j] * x + params[c + j] * i
-        current[p + j] = params[c + j] * x + params[gain + j] * pending[q + j]
-        pending[q + j] = 0
-
-
-@inlined
-def integrate(params, hold, N, place, v, slow, refractory, drive, jump, into, fired, lo, hi, subtract):
-    """A step of leaky neurons; which have fired, and whether any has."""
-    o, q, any_ = np.uint64(place), np.uint64(into), 0
-    b, th, reset = np.uint64(N), np.uint64(2 * N), np.uint64(3 * N)
-    fall, rise = np.uint64(4 * N), np.uint64(5 * N)
-    for j in range(np.uint64(lo), np.uint64(hi)):
-        left, old, w = refractory[o + j], v[o + j], slow[o + j]
-        u = params[j] * old + drive[j] + params[b + j] + jump[q + j]
-        theta = params[th + j] + w
-        z = (left == 0) & (u >= theta)
-        after = u - theta if subtract else params[reset + j]
-        v[o + j] = after if z else (u if left == 0 else old)
-        slow[o + j] = params[fall + j] * w + (params[rise + j] if z else 0)
-        refractory[o + j] = hold[j] if z else left - (left > 0)
-        fired[j] = z
-        jump[q + j] = 0
-        drive[j] = 0
-        any_ |= z
-    return any_
-
-
-@inlined
-def izhikevich(params, hold, N, place, v, slow, refractory, drive, jump, into, fired, lo, hi, substeps, dt):
-    """The same of Izhikevich's."""
-    o, q, any_, h = np.uint64(place), np.uint64(into), 0, v.dtype.type(dt / substeps)
-    b, c, d, bias, peak = (np.uint64(N), np.uint64(2 * N), np.uint64(3 * N), np.uint64(4 * N), np.uint64(5 * N))
-    square, line, base = v.dtype.type(0.04), v.dtype.type(5), v.dtype.type(140)
-    for j in range(np.uint64(lo), np.uint64(hi)):
-        left, old, before = refractory[o + j], v[o + j], slow[o + j]
-        x, u = old, before
-        for _ in range(substeps):
-            slope = square * x * x + line * x + base - u + drive[j] + params[bias + j]
-            change = h * params[j] * (params[b + j] * x - u)
-            x += h * slope
-            u += change
-        x += jump[q + j]
-        z = (left == 0) & (x >= params[peak + j])
-        v[o + j] = params[c + j] if z else (x if left == 0 else old)
-        slow[o + j] = u + (params[d + j] if z else 0) if left == 0 else before
-        refractory[o + j] = hold[j] if z else left - (left > 0)
-        fired[j] = z
-        jump[q + j] = 0
-        drive[j] = 0
-        any_ |= z
-    return any_
+@jit
+def strengthen(queue, start, count, now, groups, table, o, use, resources, last_spike, strengths):
+    """u R of each spike and group of targets; shortterm.py has the equations."""
+    N = table.size // max(3 * groups, 1)
+    for m in range(start, start + count):
+        j = queue[m]
+        interval, first = table.dtype.type(now - last_spike[o + j]), last_spike[o + j] < 0
+        for g in range(groups):
+            at, U = (o + j) * groups + g, table[j * groups + g]
+            fall = np.exp(-interval * table[(N + j) * groups + g])
+            rest = np.exp(-interval * table[(2 * N + j) * groups + g])
+            u, R = use[at], resources[at]
+            use[at] = U if first else U + u * (1 - U) * rest
+            resources[at] = 1 if first else 1 + (R - u * R - 1) * fall
+            strengths[m * groups + g] = use[at] * resources[at]
 
 
 @jit
 def _run(
     b, k, n, barrier, queue, amount, strengths, indptr, index, value, lengths, in_indptr, in_word, in_weight, in_gen,
     re_indptr, re_word, re_weight, re_gen, params, hold, table, group, fade, clock, v, slow, current, refractory,
-    pending, use, resources, last, done, fill, buffer, spikes, total, final, counts, traces, flags, stop, budget, dt,
+    pending, use, resources, last_spike, done, fill, buffer, spikes, total, final, counts, traces, flags, stop, budget, dt,
 ):  # fmt: skip
     """Bring recording b to step `stop`, for the targets of thread k of n; less far where the buffer is full."""
     B, N = lengths.size, hold.size
@@ -182,118 +75,92 @@ def _run(
     kind, synapse, receptors, at_once = flags[0], flags[1], flags[2], flags[3] != 0
     subtract, substeps, slots = flags[4] != 0, flags[5], flags[6]
     blocks = (N + BLOCK - 1) // BLOCK
-    lo, hi = k * blocks // n * BLOCK, min(N, (k + 1) * blocks // n * BLOCK)
+    low, high = k * blocks // n, (k + 1) * blocks // n
+    lo, hi, width = low * BLOCK, min(N, high * BLOCK), (CURRENTS + receptors * PER_RECEPTOR) * BLOCK + 16
+    nothing = np.empty(0, v.dtype)
     if n == 1:
-        queue, amount = np.empty(2 * N, np.int32), np.zeros(2, np.int64)
+        queue, amount = np.empty(2 * N + 1, np.int32), np.zeros(2, np.int64)
         strengths = np.empty(2 * N * groups, v.dtype)
-    one, none = np.ones(1, v.dtype), np.zeros(N if synapse else 0, v.dtype)
-    drive, fired = np.zeros(blocks * BLOCK, v.dtype), np.zeros(blocks * BLOCK, np.uint8)
-    eight = fired.view(np.uint64)
+    none = np.zeros(BLOCK if synapse else 0, v.dtype)
+    jump, apart = (none, 0) if synapse else (pending, BLOCK)
+    tape = np.zeros((high - low) * width, v.dtype)
+    turn(True, tape, low, high, width, params, hold, v, slow, current, refractory, b, receptors, synapse)
     t, now, written, seen, latest = done[b], clock[b], fill[b], total[b], final[b]
     size, bins, parts = buffer.size // B, counts.size // (B * N), traces.size // (B * N)
     end, o, ring = min(stop, lengths[b]), b * N, b * slots * receptors * N
+    drawn, together = in_gen.size > 0, receptors == 1
     while t < end and seen <= budget and (size == 0 or written + N <= size):
-        slot = now % slots
-        for event in range(indptr[t * B + b], indptr[t * B + b + 1]):
-            source = index[event]
-            one[0] = value[event] if value.size else 1
-            if in_gen.size:
-                deliver_drawn(pending, ring, slot, slots, receptors, N, in_gen, source, lo, hi, one, 0, group, 0)
-            else:
-                i, j = in_indptr[source], in_indptr[source + 1]
-                if n > 1:
-                    i = reach(in_word, i, j, lo)
-                    j = reach(in_word, i, j, hi)
-                deliver(pending, ring, slot, slots, receptors, N, in_word, in_weight, i, j, one[0])
-
-        felt = ring + slot * receptors * N
-        for r in range(receptors if synapse else 0):
-            row, i = KINETICS + r * EACH, (b * receptors + r) * synapse * N
-            if synapse == 1:
-                exponential(params, row, N, current, i, pending, felt + r * N, drive, lo, hi, at_once)
-            else:
-                alpha(params, row, N, current, i, pending, felt + r * N, drive, lo, hi)
-        jump, into = (none, 0) if synapse else (pending, felt)
-        if kind == 2:
-            hits = izhikevich(
-                params, hold, N, o, v, slow, refractory, drive, jump, into, fired, lo, hi, substeps, dt
+        slot, parity, before = now % slots, t % 2, seen
+        first, last = indptr[t * B + b], indptr[t * B + b + 1]
+        if drawn:
+            deliver_drawn(
+                index, first, last, value, strengths, group, 0, pending, ring, slot, slots, receptors, N, in_gen, lo, hi
+            )
+        elif together:
+            deliver(
+                index, first, last, value, pending, ring, slot, slots, N, in_indptr, in_word, in_weight, lo, hi
             )
         else:
-            hits = integrate(
-                params, hold, N, o, v, slow, refractory, drive, jump, into, fired, lo, hi, subtract
+            deliver_apart(
+                index, first, last, value, pending, ring, slot, slots, N, in_indptr, in_word, in_weight, lo, hi
             )
 
-        parity, mine = t % 2, 0
-        if hits:
-            for w in range(lo // 8, (hi + 7) // 8):
-                if eight[w]:
-                    for j in range(8 * w, 8 * w + 8):
-                        if fired[j]:
-                            queue[parity * N + lo + mine] = j
-                            mine += 1
-        for m in range(mine):
-            j = queue[parity * N + lo + m]
-            if groups:
-                interval, first = v.dtype.type(now - last[o + j]), last[o + j] < 0
-                for g in range(groups):
-                    at, U = (o + j) * groups + g, table[j * groups + g]
-                    fall = np.exp(-interval * table[(N + j) * groups + g])
-                    rest = np.exp(-interval * table[(2 * N + j) * groups + g])
-                    u, R = use[at], resources[at]
-                    use[at] = U if first else U + u * (1 - U) * rest
-                    resources[at] = 1 if first else 1 + (R - u * R - 1) * fall
-                    strengths[(parity * N + lo + m) * groups + g] = use[at] * resources[at]
-            last[o + j] = now
-            if size:
-                buffer_place = b * size + written + m  # of one thread; several are moved below
-                if n == 1:
-                    buffer[buffer_place] = j
-            if bins:
-                counts[(b * bins + t * bins // T) * N + j] += 1
-            if parts:
-                part = t * parts // T
-                stays = min(-(-(part + 1) * T // parts), lengths[b]) - 1 - t
-                traces[(b * parts + part) * N + j] += fade[stays]
+        felt, start = ring + slot * receptors * N, parity * N + lo
+        if synapse:
+            currents(tape, low, high, width, N, pending, felt, synapse, receptors, at_once)
+            felt = 0
+        if kind == 2:
+            mine = fire_izhikevich(tape, low, high, width, N, jump, felt, apart, queue, start, substeps, dt)
+        else:
+            mine = fire(tape, low, high, width, N, jump, felt, apart, queue, start, subtract)
+        if groups:
+            strengthen(queue, start, mine, now, groups, table, o, use, resources, last_spike, strengths)
+        for m in range(start, start + mine):
+            last_spike[o + queue[m]] = now
+        place = (b * bins + t * bins // T) * N
+        for m in range(start, start + mine if bins else start):
+            counts[place + queue[m]] += 1
+        part = t * parts // T
+        place, stays = (b * parts + part) * N, min(-(-(part + 1) * T // max(parts, 1)), lengths[b]) - 1 - t
+        for m in range(start, start + mine if parts else start):
+            traces[place + queue[m]] += fade[stays]
         amount[parity * n + k] = mine
         if n > 1:
             meet(barrier)
-        one[0] = 1
+
         for other in range(n):
             start = parity * N + other * blocks // n * BLOCK
-            for m in range(amount[parity * n + other]):
-                j = queue[start + m]
-                if re_gen.size:
-                    given, here = (strengths, (start + m) * groups) if groups else (one, 0)
-                    deliver_drawn(
-                        pending, ring, slot, slots, receptors, N, re_gen, j, lo, hi, given, here, group, groups
-                    )
-                    continue
-                i, stop_ = re_indptr[j], re_indptr[j + 1]
-                if n > 1:
-                    i = reach(re_word, i, stop_, lo)
-                    stop_ = reach(re_word, i, stop_, hi)
-                if groups:
-                    here = (start + m) * groups
-                    deliver_groups(
-                        pending, ring, slot, slots, receptors, N, re_word, re_weight, i, stop_, strengths, here, group
-                    )
-                else:
-                    deliver(pending, ring, slot, slots, receptors, N, re_word, re_weight, i, stop_, one[0])
-            if size and n > 1 and k == 0:
-                for m in range(amount[parity * n + other]):
-                    buffer[b * size + written + m] = queue[start + m]
-            written += amount[parity * n + other] if size else 0
-            seen += amount[parity * n + other]
-            if amount[parity * n + other]:
-                latest = t
+            finish, count = start + amount[parity * n + other], amount[parity * n + other]
+            if re_gen.size:
+                deliver_drawn(
+                    queue, start, finish, nothing, strengths, group, groups, pending, ring, slot, slots, receptors, N,
+                    re_gen, lo, hi,
+                )
+            elif groups:
+                deliver_grouped(
+                    queue, start, finish, strengths, group, groups, pending, ring, slot, slots, receptors, N, re_indptr,
+                    re_word, re_weight, lo, hi,
+                )
+            elif together:
+                deliver(
+                    queue, start, finish, nothing, pending, ring, slot, slots, N, re_indptr, re_word, re_weight, lo, hi
+                )
+            else:
+                deliver_apart(
+                    queue, start, finish, nothing, pending, ring, slot, slots, N, re_indptr, re_word, re_weight, lo, hi
+                )
+            for m in range(count if size and k == 0 else 0):
+                buffer[b * size + written + m] = queue[start + m]
+            written += count if size else 0
+            seen += count
+            latest = t if count else latest
         if k == 0:
-            spikes[t * B + b] = np.int32(0)
-            for other in range(n):
-                spikes[t * B + b] += np.int32(amount[parity * n + other])
+            spikes[t * B + b] = np.int32(seen - before)
         t += 1
         now += 1
     if n > 1:
         meet(barrier)  # nobody reads any more what thread 0 writes
+    turn(False, tape, low, high, width, params, hold, v, slow, current, refractory, b, receptors, synapse)
     if k == 0:
         done[b], clock[b], fill[b], total[b], final[b] = t, now, written, seen, latest
 
@@ -318,7 +185,7 @@ def advance(
     B, N, threads = fixed[3].size, fixed[13].size, torch.get_num_threads()
     v, use = moving[1], moving[6]
     together_ = N >= LARGE and B < 2 * threads and threads > 1
-    shared = [np.empty(2 * N, np.int32), np.zeros(2 * threads, np.int64), np.empty(2 * use.size // max(B, 1), v.dtype)]
+    shared = [np.empty(2 * N + 1, np.int32), np.zeros(2 * threads, np.int64), np.empty(2 * use.size // max(B, 1), v.dtype)]
     numbers = (np.array(flags), stop, budget, dt)
     if together_:
         for b in range(B):

@@ -118,7 +118,7 @@ def _check(
     x: Events, inputs: Connections, recurrent: Connections | None, record: Recorder, budget: int | None,
     dtype: torch.dtype,
 ) -> tuple[int, int]:  # fmt: skip
-    """The number of neurons, and of steps that arrivals may lie ahead."""
+    """The number of neurons, and of slots for what arrives later."""
     if not isinstance(x, Events):
         raise TypeError(f"x: expected Events, got {type(x).__name__}")
     if dtype not in (torch.float32, torch.float64):
@@ -133,13 +133,18 @@ def _check(
     if not N:
         raise ValueError("inputs: expected at least one neuron, got 0")
     if recurrent is None:
-        return N, inputs.last + 1
+        return N, _slots(inputs.last)
     check_connections("recurrent", recurrent, x.device)
     if tuple(recurrent.shape) != (N, N):
         raise ValueError(f"recurrent: expected ({N}, {N}), got {tuple(recurrent.shape)}")
     if recurrent.first < 1:
         raise ValueError(f"recurrent: expected delays of 1 step or more, got {recurrent.first}")
-    return N, max(inputs.last, recurrent.last) + 1
+    return N, _slots(max(inputs.last, recurrent.last))
+
+
+def _slots(delay: int) -> int:
+    """Steps that arrivals may lie ahead, a power of two, so that a kernel finds its place without a branch."""
+    return 1 << delay.bit_length()
 
 
 def _reference(

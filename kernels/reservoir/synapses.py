@@ -29,20 +29,38 @@ LAST = 255  # the longest delay in steps
 GOLDEN, FIRST, SECOND, LOW32 = 0x9E3779B9, 0x7FEB352D, 0x846CA68B, 0xFFFFFFFF
 
 
-class Synapses(NamedTuple):
-    """Stored connections from `shape[0]` sources to `shape[1]` neurons; `Synapses.of` makes and checks them.
+class Synapses:
+    """Stored connections from `shape[0]` sources to `shape[1]` neurons; `Synapses.of` makes them of weights and delays.
 
     Arguments:
         indptr: (sources + 1,) int64, where each source's synapses begin and end.
-        word: (nnz,) int32, the target, and the delay in steps times 2^24.
+        word: (nnz,) int32, the target, rising within a source, and the delay in steps times 2^24.
         weight: (nnz,) float32 or float64.
         shape: (sources, neurons).
+
+    Raises:
+        ValueError, TypeError: naming the argument that does not fit.
     """
 
-    indptr: Tensor
-    word: Tensor
-    weight: Tensor
-    shape: tuple[int, int]
+    __slots__ = ("first", "indptr", "last", "shape", "weight", "word")
+
+    def __init__(self, indptr: Tensor, word: Tensor, weight: Tensor, shape: tuple[int, int]) -> None:
+        for name, x, dtype in (("indptr", indptr, torch.int64), ("word", word, torch.int32)):
+            if not isinstance(x, Tensor) or x.dtype != dtype:
+                got = x.dtype if isinstance(x, Tensor) else type(x).__name__
+                raise TypeError(f"{name}: expected a tensor of {dtype}, got {got}")
+        check_structure(indptr, word & MASK, shape)
+        floating("weight", weight, word.device)
+        if weight.dtype not in (torch.float32, torch.float64):
+            raise ValueError(f"weight: expected float32 or float64, got {weight.dtype}")
+        if weight.shape != word.shape:
+            raise ValueError(f"weight: expected {tuple(word.shape)}, got {tuple(weight.shape)}")
+        demand("weight", weight, "synapse")
+        self.indptr, self.word, self.weight = indptr.contiguous(), word.contiguous(), weight.detach().contiguous()
+        self.shape = (int(shape[0]), int(shape[1]))
+        delay = self.delay
+        # The shortest and the longest delay in steps, 1 where there is no synapse.
+        self.first, self.last = (int(delay.min()), int(delay.max())) if word.numel() else (1, 1)
 
     @classmethod
     def of(cls, weight: SparseWeight, delay: int | Tensor = 1) -> Synapses:
@@ -60,8 +78,7 @@ class Synapses(NamedTuple):
             raise TypeError(f"weight: expected a SparseWeight, got {type(weight).__name__}")
         if weight.shape[1] > MASK:
             raise ValueError(f"weight: expected at most {MASK} neurons, got {weight.shape[1]}")
-        if not isinstance(delay, Tensor):
-            delay = torch.tensor(delay)
+        delay = torch.as_tensor(delay)
         if delay.is_floating_point() or delay.dtype == torch.bool:
             raise ValueError(f"delay: expected whole steps, got {delay.dtype}")
         if delay.shape == (weight.shape[0],) and delay.shape != weight.index.shape:
@@ -73,7 +90,11 @@ class Synapses(NamedTuple):
         if delay.numel() and not 0 <= int(delay.min()) <= int(delay.max()) <= LAST:
             raise ValueError(f"delay: expected 0 to {LAST} steps, got {int(delay.min())} to {int(delay.max())}")
         word = (delay.to(weight.device, torch.int32) << BITS) | weight.index
-        return cls(weight.indptr, word.expand(weight.nnz).contiguous(), weight.values.detach(), weight.shape)
+        return cls(weight.indptr, word.expand(weight.nnz), weight.values, weight.shape)
+
+    def with_weight(self, weight: Tensor) -> Synapses:
+        """The same connections with other weights (nnz,)."""
+        return Synapses(self.indptr, self.word, weight, self.shape)
 
     @property
     def target(self) -> Tensor:
@@ -84,16 +105,6 @@ class Synapses(NamedTuple):
     def delay(self) -> Tensor:
         """(nnz,) int32, the delay of each synapse in steps."""
         return (self.word >> BITS) & LAST
-
-    @property
-    def last(self) -> int:
-        """The longest delay in steps."""
-        return int(self.delay.max()) if self.word.numel() else 0
-
-    @property
-    def first(self) -> int:
-        """The shortest delay in steps; 1 where there is no synapse."""
-        return int(self.delay.min()) if self.word.numel() else 1
 
     @property
     def nbytes(self) -> int:
@@ -235,15 +246,5 @@ def check_connections(name: str, given: Connections, device: torch.device) -> No
         return
     if not isinstance(given, Synapses):
         raise TypeError(f"{name}: expected Synapses or Generated, got {type(given).__name__}")
-    check_structure(given.indptr, given.target, given.shape, f"{name}.")
-    if given.indptr.dtype != torch.int64 or given.word.dtype != torch.int32:
-        raise ValueError(
-            f"{name}: expected indptr int64 and word int32, got {given.indptr.dtype} and {given.word.dtype}"
-        )
-    floating(f"{name}.weight", given.weight, device)
-    if given.weight.dtype not in (torch.float32, torch.float64):
-        raise ValueError(f"{name}.weight: expected float32 or float64, got {given.weight.dtype}")
-    if given.weight.shape != given.word.shape:
-        raise ValueError(f"{name}.weight: expected {tuple(given.word.shape)}, got {tuple(given.weight.shape)}")
-    if device.type == "cpu":
-        demand(f"{name}.weight", given.weight, "synapse")
+    if given.word.device != device:
+        raise ValueError(f"{name}: expected them on {device}, where x lies, got {given.word.device}")
