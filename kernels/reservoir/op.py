@@ -18,8 +18,8 @@ Izhikevich (2003), by Euler's rule with n steps of dt / n, I the synaptic curren
 
     v += dt / n (0.04 v^2 + 5 v + 140 - u + I + bias),   u += dt / n a (b v - u);   v >= peak: v = c, u += d
 
-This is the order of NEST's iaf_psc_delta, iaf_psc_exp, iaf_psc_alpha and izhikevich, whose spikes it has (tests). Short-
-term plasticity: shortterm.py. Connections, stored or drawn from a seed: synapses.py.
+This is the order of NEST's iaf_psc_delta, iaf_psc_exp, iaf_psc_alpha and izhikevich, whose spikes it has (tests).
+Short-term plasticity: shortterm.py. Connections, stored or drawn from a seed: synapses.py.
 
 A spike costs its fan-out, and a step one pass over the neurons in registers; nothing of size T*B*N is made unless asked
 for. No sum depends on the number of threads.
@@ -190,8 +190,8 @@ def _chunks(
     wide = any(isinstance(c, Synapses) and c.weight.dtype == torch.float64 for c in (inputs, recurrent))
     stored = torch.float64 if wide and dtype == torch.float64 else torch.float32  # one type for both: one compilation
     given = [
-        x.indptr, x.index, value, x.lengths, *_arrays(inputs, params, stored), *_arrays(recurrent, params, stored), params,
-        hold, table, group, fade.to(device, dtype),
+        x.indptr, x.index, value, x.lengths, *_arrays(inputs, params, stored), *_arrays(recurrent, params, stored),
+        params, hold, table, group, fade.to(device, dtype),
     ]  # fmt: skip
 
     def whole(*shape: int, dtype: torch.dtype = torch.int64) -> Tensor:

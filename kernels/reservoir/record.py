@@ -91,7 +91,7 @@ def ends(parts: int, T: int, device: torch.device) -> Tensor:
 
 
 def carry(traces: Tensor, before: Tensor, lengths: Tensor, T: int, f: float) -> Tensor:
-    """Add to the part's own spikes, in place, what is left of the earlier ones; the trace after the last step (B, N)."""
+    """Add to each part's own spikes, in place, what is left of earlier ones; the trace after the last step (B, N)."""
     x, start = before, torch.zeros_like(lengths)
     for k, end in enumerate(ends(traces.shape[1], T, lengths.device)):
         stop = torch.minimum(lengths, end)

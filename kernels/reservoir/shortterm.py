@@ -34,7 +34,9 @@ class ShortTerm(NamedTuple):
     group: Tensor | None = None
 
 
-def resolve(given: ShortTerm | None, N: int, dt: float, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+def resolve(
+    given: ShortTerm | None, N: int, dt: float, dtype: torch.dtype, device: torch.device
+) -> tuple[Tensor, Tensor]:
     """The table (3, N, groups) of U, dt/D and dt/F, and the group of each target (N,) uint8; no groups without.
 
     Raises:
