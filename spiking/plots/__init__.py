@@ -10,11 +10,12 @@ from spiking.plots.movie import movie
 from spiking.plots.overview import overview
 from spiking.plots.raster import raster
 from spiking.plots.ratios import ratios
+from spiking.plots.reservoir import branching, degrees, divergence, gain_sweep, memory, ranks, separation
 from spiking.plots.spikes import event_image, rates
 from spiking.plots.theory import Panel, theory
 
 __all__ = [
-    "Panel", "accuracy_matrix", "bit_planes", "bits_curve", "confusion", "delays", "event_image", "fidelity",
-    "forgetting", "growth", "learning_curve", "movie", "overview", "perplexity_curve", "raster", "rates", "ratios",
-    "spike_counts", "subspaces", "theory",
+    "Panel", "accuracy_matrix", "bit_planes", "bits_curve", "branching", "confusion", "degrees", "delays", "divergence",
+    "event_image", "fidelity", "forgetting", "gain_sweep", "growth", "learning_curve", "memory", "movie", "overview",
+    "perplexity_curve", "ranks", "raster", "rates", "ratios", "separation", "spike_counts", "subspaces", "theory",
 ]  # fmt: skip
