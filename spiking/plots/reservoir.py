@@ -27,9 +27,9 @@ def degrees(indptr: Any, index: Any, weight: Any, inhibitory: Any) -> Figure:
     panels = chart.subplots(1, 3)
     mask = np.asarray(inhibitory, bool)
     for axes, count, name in zip(panels, (out, into), ("targets of a neuron", "sources of a neuron"), strict=False):
-        shown = np.arange(int(count.max(initial=0)) + 2) - 0.5
-        shown = shown if len(shown) < 60 else 40
-        axes.hist([count[~mask], count[mask]], bins=shown, stacked=True, color=[BLUE, RED], label=["E", "I"])
+        most = int(count.max(initial=0))
+        edges = np.linspace(-0.5, most + 0.5, min(most + 2, 41))
+        axes.hist([count[~mask], count[mask]], bins=edges, stacked=True, color=[BLUE, RED], label=["E", "I"])
         axes.set(xlabel=name, ylabel="neurons")
         axes.set_title(f"mean {count.mean():.1f}", fontsize=9)
         axes.legend(frameon=False, fontsize=8)

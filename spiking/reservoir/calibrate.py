@@ -60,8 +60,8 @@ def calibrate(
     Arguments:
         lsm: the liquid.
         events: a batch of recordings, training data only.
-        branching: target of the branching factor; without it and without `rate`, the preset's.
-        rate: target of the mean rate instead, Hz.
+        branching: target of the branching factor.
+        rate: target of the mean rate instead, Hz; without either, the preset's target.
         drive: rate by the inputs alone, Hz; `None` means the preset's, 0 leaves the input gain as it is.
 
     Raises:
@@ -75,13 +75,16 @@ def calibrate(
             raise ValueError(f"{name}: expected a target above 0, got {value!r}")
     if not events.nnz:
         raise ValueError("events: expected recordings with events, got none")
-    before = lsm.gain, lsm.input_gain
-    drive = lsm.settings().drive if drive is None else drive
+    before, settings = (lsm.gain, lsm.input_gain), lsm.settings()
+    drive = settings.drive if drive is None else drive
+    if branching is None and rate is None:
+        branching, rate = settings.branching, None if settings.branching else settings.rate
     try:
         if drive:
             lsm.gain = 0.0
             lsm.input_gain = _search("input_gain", drive, "rate", lambda g: _at(lsm, events, input_gain=g))
-        target, what = (rate, "rate") if rate is not None else (branching or lsm.settings().branching, "branching")
+        target, what = (branching, "branching") if branching else (rate, "rate")
+        assert target is not None
         lsm.gain = _search("gain", target, what, lambda g: _at(lsm, events, gain=g))
     except BaseException:
         lsm.gain, lsm.input_gain = before

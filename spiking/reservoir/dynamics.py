@@ -63,7 +63,7 @@ def branching_factor(spikes: Events, recurrent: SparseWeight, window: float = 4.
     Raises:
         ValueError: if neurons don't match.
     """
-    T, B, N = spikes.shape
+    _, B, N = spikes.shape
     if recurrent.shape != (N, N):
         raise ValueError(f"recurrent: expected ({N}, {N}) for the spikes' neurons, got {recurrent.shape}")
     linked = csr_array((np.ones(recurrent.nnz), recurrent.index.numpy(), recurrent.indptr.numpy()), shape=(N, N))

@@ -18,7 +18,7 @@ Array = np.ndarray[Any, Any]
 FORMAT = "spiking.reservoir ensemble 1"
 
 
-class Ensemble(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class Ensemble(TransformerMixin, BaseEstimator):
     """Liquids side by side; a transformer of scikit-learn as each of them is.
 
     Arguments:

@@ -33,7 +33,7 @@ FORMAT = "spiking.reservoir 1"
 BATCH = 256
 
 
-class LSM(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class LSM(TransformerMixin, BaseEstimator):
     """A liquid; a transformer of scikit-learn, whose `transform` counts spikes.
 
     Arguments:

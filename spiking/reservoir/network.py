@@ -146,10 +146,10 @@ def _inputs(preset: Preset, seed: int, channels: int, neurons: int) -> tuple[con
         return rows, preset.input_strength * draws.normal(seed, draws.INPUT_STRENGTHS, 0, len(rows[1]))
     density = (preset.input_density, preset.input_negative)
     if preset.input_width is None:
-        *rows, sign = connect.inputs(seed, channels, neurons, *density)
+        indptr, index, sign = connect.inputs(seed, channels, neurons, *density)
     else:
-        *rows, sign = connect.inputs_by_place(seed, channels, neurons, *density, preset.input_width)
-    return (rows[0], rows[1]), preset.input_strength * sign
+        indptr, index, sign = connect.inputs_by_place(seed, channels, neurons, *density, preset.input_width)
+    return (indptr, index), preset.input_strength * sign
 
 
 def _delays(preset: Preset, seed: int, kind: Array, dt: float) -> Array:

@@ -50,7 +50,8 @@ class Preset:
             every channel.
         dt: step for which the numbers are meant.
         drive: rate that `calibrate` gives the neurons by their inputs alone, Hz.
-        branching: branching factor to which it then brings the recurrent synapses.
+        branching: branching factor to which it then brings the recurrent synapses; `None` for a rate.
+        rate: to which it brings them where there is no branching factor, Hz.
     """
 
     neurons: int
@@ -82,7 +83,8 @@ class Preset:
     input_negative: float | None = 0.5
     dt: float = 1.0
     drive: float = 6.0
-    branching: float = 1.1
+    branching: float | None = None
+    rate: float = 9.0
 
 
 PRESETS = {
@@ -94,7 +96,7 @@ PRESETS = {
         short_term=((0.5, 1100.0, 50.0), (0.05, 125.0, 1200.0), (0.25, 700.0, 20.0), (0.32, 144.0, 60.0)),
         input_density=0.1, input_strength=18.0, input_negative=0.2,
     ),
-    "nalsm": Preset(neurons=1000, tau_syn=(1.0, 2.0)),
+    "nalsm": Preset(neurons=1000, tau_syn=(1.0, 2.0), branching=1.1),
     "lin2023": Preset(
         neurons=200, rule="dense", inhibitory=0.0, strength=(0.46, 0.46, 0.46, 0.46), tau_mem=(47.5, 47.5),
         threshold=5.0, refractory=(0.0, 0.0), input_density=1.0, input_strength=0.46, input_negative=None, dt=5.0,
@@ -105,7 +107,7 @@ PRESETS = {
     ),
     "shd": Preset(
         neurons=1000, tau_mem=(10.0, 200.0), tau_syn=(1.0, 2.0, 5.0, 10.0), input_density=0.08,
-        input_width=(0.02, 0.2), input_negative=0.375, drive=15.0,
+        input_width=(0.02, 0.2), input_negative=0.375, drive=15.0, rate=20.0,
     ),
 }  # fmt: skip
 

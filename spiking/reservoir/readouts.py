@@ -27,7 +27,7 @@ CELLS = 10_000_000
 LEAST = 0.1
 
 
-class Roots(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class Roots(TransformerMixin, BaseEstimator):
     """Square roots of counts, standardised."""
 
     def fit(self, X: Any, y: Any = None) -> Roots:
@@ -80,5 +80,5 @@ def predictions(kind: str, train: tuple[Array, Array], counts: Array, seed: int 
     """Labels that a readout fitted on `train`, (counts, labels), gives to other counts."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        guess: Array = readout(kind, *train[0].shape, seed=seed).fit(*train).predict(counts)
+        guess: Array = readout(kind, train[0].shape[0], train[0].shape[1], seed).fit(*train).predict(counts)
     return guess

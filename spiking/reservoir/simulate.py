@@ -44,7 +44,7 @@ class Circuit:
         self.short_term = None
         if network.short_term is not None:
             group = torch.from_numpy(network.inhibitory).to(torch.int64)
-            self.short_term = ShortTerm(*network.short_term, group)
+            self.short_term = ShortTerm(network.short_term[0], network.short_term[1], network.short_term[2], group)
         self.start, self.dt = network.start, dt
 
     def run(
