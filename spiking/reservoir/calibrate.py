@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 LEAST, MOST = 2.0**-6, 2.0**6
 TOLERANCE, HALVINGS = 0.02, 8
+JUMP = 0.25  # of the target, beyond which activity jumped over it
 BUSY = 250.0  # Hz; a mean rate above is no activity to read from
 
 
@@ -40,8 +41,14 @@ class Activity(NamedTuple):
     note: str = ""
 
 
-def activity(lsm: LSM, events: Events) -> Activity:
-    """Rate and branching factor on a batch of recordings; an explosion is told, not raised."""
+def activity(lsm: LSM, events: Events, branching: bool = True) -> Activity:
+    """Rate and branching factor on a batch of recordings; an explosion is told, not raised.
+
+    Arguments:
+        lsm: the liquid.
+        events: (T, B, inputs).
+        branching: measure that too, which takes longer than the simulation; else it is NaN.
+    """
     seconds = float(events.lengths.sum()) * events.dt * 1e-3
     budget = math.ceil(BUSY * lsm.size * events.shape[0] * events.dt * 1e-3)
     try:
@@ -49,7 +56,8 @@ def activity(lsm: LSM, events: Events) -> Activity:
     except Explosion as error:
         return Activity(BUSY, math.inf, True, str(error))
     rate = spikes.nnz / max(seconds * lsm.size, 1e-12)
-    return Activity(rate, branching_factor(spikes, lsm.network().recurrent).mean, False)
+    found = branching_factor(spikes, lsm.network().recurrent).mean if branching else math.nan
+    return Activity(rate, found, False)
 
 
 def calibrate(
@@ -82,18 +90,18 @@ def calibrate(
     try:
         if drive:
             lsm.gain = 0.0
-            lsm.input_gain = _search("input_gain", drive, "rate", lambda g: _at(lsm, events, input_gain=g))
+            lsm.input_gain = _search("input_gain", drive, "rate", lambda g: _at(lsm, events, False, input_gain=g))
         target, what = (branching, "branching") if branching else (rate, "rate")
         assert target is not None
-        lsm.gain = _search("gain", target, what, lambda g: _at(lsm, events, gain=g))
+        lsm.gain = _search("gain", target, what, lambda g: _at(lsm, events, what == "branching", gain=g))
     except BaseException:
         lsm.gain, lsm.input_gain = before
         raise
 
 
-def _at(lsm: LSM, events: Events, **gains: float) -> Activity:
+def _at(lsm: LSM, events: Events, branching: bool, **gains: float) -> Activity:
     lsm.set_params(**gains)
-    return activity(lsm, events)
+    return activity(lsm, events, branching)
 
 
 def _search(name: str, target: float, what: str, measure: Callable[[float], Activity]) -> float:
@@ -120,8 +128,10 @@ def _search(name: str, target: float, what: str, measure: Callable[[float], Acti
         if abs(value(found) / target - 1) < TOLERANCE:
             return middle
         low, high = (middle, high) if value(found) < target else (low, middle)
-    calm = [(g, found) for g, found in seen if not found.exploded]
-    return min(calm, key=lambda pair: abs(value(pair[1]) - target))[0]
+    best, found = min(((g, f) for g, f in seen if not f.exploded), key=lambda pair: abs(value(pair[1]) - target))
+    if abs(value(found) / target - 1) > JUMP:
+        raise ValueError(_unreached(name, target, what, seen, value))
+    return best
 
 
 def _unreached(name: str, target: float, what: str, seen: list[tuple[float, Activity]], value: Any) -> str:
@@ -130,7 +140,9 @@ def _unreached(name: str, target: float, what: str, seen: list[tuple[float, Acti
         return f"{name}: even {seen[0][0]:g} is too high: {seen[0][1].note}"
     best, found = min(calm, key=lambda pair: abs(value(pair[1]) - target))
     unit = " Hz" if what == "rate" else ""
+    above = min(((g, f) for g, f in seen if f.exploded), default=None, key=lambda pair: pair[0])
+    more = "" if above is None else f"; at {name} {above[0]:.3g} {above[1].note}"
     return (
-        f"{what}: no {name} from {LEAST:g} to {MOST:g} crosses {target:g}{unit}; nearest is {value(found):.3g}{unit} "
-        f"at {name} {best:.3g}, where neurons fire at {found.rate:.1f} Hz"
+        f"{what}: no {name} from {LEAST:g} to {MOST:g} gives {target:g}{unit}; nearest is {value(found):.3g}{unit} at "
+        f"{name} {best:.3g}, where neurons fire at {found.rate:.1f} Hz{more}"
     )

@@ -30,7 +30,11 @@ from spiking.reservoir.simulate import Circuit
 
 Array = np.ndarray[Any, Any]
 FORMAT = "spiking.reservoir 1"
-BATCH = 256
+BATCH, LOOK = 256, 32  # recordings that are simulated together, and that calibration sees
+
+
+class Silence(UserWarning):
+    """A liquid was silent on all recordings."""
 
 
 class LSM(TransformerMixin, BaseEstimator):
@@ -181,7 +185,7 @@ class LSM(TransformerMixin, BaseEstimator):
             ]
             found = np.concatenate([np.zeros((0, bins * self.size), np.float32), *rows])
         if len(found) and not found.any():
-            warnings.warn("no neuron of the liquid ever fired: raise input_gain, or calibrate", stacklevel=2)
+            warnings.warn("no neuron of the liquid ever fired: raise input_gain, or calibrate", Silence, stacklevel=2)
         return found
 
     def _count(self, x: Events, bins: int) -> Array:
@@ -219,7 +223,7 @@ class LSM(TransformerMixin, BaseEstimator):
         """
         self._take(events)
         if not isinstance(events, Events):
-            events = events.batch(slice(0, 64), dt=self.step, steps=self.steps)[0]
+            events = events.batch(slice(0, LOOK), dt=self.step, steps=self.steps)[0]
         calibrate(self, events, **targets)
         return self
 

@@ -7,6 +7,7 @@ of more recordings than these.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ import numpy as np
 from spiking.datasets import EventStore
 from spiking.datasets.augment import Augment
 from spiking.reservoir.calibrate import activity
-from spiking.reservoir.lsm import LSM
+from spiking.reservoir.lsm import LSM, Silence
 from spiking.reservoir.metrics import SUBSET, Rank, class_separation, rank, some
 from spiking.reservoir.readouts import score
 
@@ -77,7 +78,7 @@ def quality(
 
 def gain_sweep(
     lsm: LSM, train: EventStore, valid: EventStore, gains: Sequence[float], scale: str = "gain",
-    readout: str = "ridge", report: Callable[[dict[str, float]], None] | None = None,
+    readout: str = "ridge", neurons: int = SUBSET, report: Callable[[dict[str, float]], None] | None = None,
 ) -> list[dict[str, float]]:  # fmt: skip
     """Measure a liquid at several gains; it is left as it was.
 
@@ -89,6 +90,7 @@ def gain_sweep(
         scale: "gain" sets that of recurrent synapses, "input_gain" that of input synapses, "both" multiplies the
             liquid's own input gain by the factor as well, which is the published sweep of all strengths (NALSM).
         readout: as `readouts.readout`.
+        neurons: how many the ranks are taken of.
         report: called with each row as it comes.
 
     Returns:
@@ -107,9 +109,11 @@ def gain_sweep(
             lsm.gain = float(gain) if scale != "input_gain" else before[0]
             lsm.input_gain = {"gain": before[1], "input_gain": float(gain), "both": float(gain) * before[1]}[scale]
             found = activity(lsm, events)
-            counts = lsm.features(train), lsm.features(valid)
             y = train.labels.numpy(), valid.labels.numpy()
-            ranks = quality(lsm, train)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", Silence)  # a row of the table says it
+                counts = lsm.features(train), lsm.features(valid)
+                ranks = quality(lsm, train, neurons)
             row = {
                 "gain": float(gain), "accuracy": score(readout, (counts[0], y[0]), (counts[1], y[1])),
                 "branching": found.branching, "rate_hz": found.rate,
