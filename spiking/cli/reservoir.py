@@ -38,10 +38,17 @@ def main(argv: Sequence[str]) -> int:
             raise Mistake(f"--{name}: expected at least 1, got {value}")
     if given.folds == 1 or given.folds < 0:
         raise Mistake(f"--folds: expected 0 or at least 2, got {given.folds}")
+    from spiking.reservoir.counts import check_parts
+    from spiking.reservoir.readouts import check_readout
+
     if given.branching is not None and given.rate is not None:
         raise Mistake("--branching, --rate: expected one target, got both")
     try:
-        _liquid(given, 0)  # a mistake in the options is said before any data is read
+        # a mistake in the options is said before any data is read
+        check_readout(given.readout)
+        check_parts(given.bins, given.parts)
+        for lsm in _liquid(given, 0).members:
+            lsm.check()
         pairs = _pairs(given)
         folder = run_folder(given.out, f"reservoir-{given.preset}", None)
         return _all(given, pairs, folder)
@@ -54,6 +61,9 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _all(given: argparse.Namespace, pairs: list[tuple[EventStore, EventStore]], folder: Path) -> int:
+    import numpy as np
+
+    from spiking.reservoir.lsm import Stopped
     from spiking.reservoir.run import run, table
     from spiking.training.report import combine, write_metrics
 
@@ -76,6 +86,8 @@ def _all(given: argparse.Namespace, pairs: list[tuple[EventStore, EventStore]], 
                 _sweep(given, liquid, train, own)
             run(liquid, train, test, given.readout, own, metrics, lambda line: print(line, flush=True), seed)
         except KeyboardInterrupt as stopped:
+            if isinstance(stopped, Stopped):
+                np.save(own / "features.npy", stopped.features)
             metrics |= {"interrupted": 1, "seconds": time.perf_counter() - start}
             write_metrics(own / "metrics.json", metrics)
             if own != folder:

@@ -57,10 +57,8 @@ def distance(seed: int, place: Array, inhibitory: Array, C: Four, lam: float) ->
         (N + 1,) int64 where each neuron's targets begin and end, and the targets, int32, rising.
 
     Raises:
-        ValueError: if a probability lies outside 0 to 1 or lambda is not positive.
+        ValueError: if lambda is not positive.
     """
-    for name, p in zip(("EE", "EI", "IE", "II"), C, strict=True):
-        probability(f"C {name}", p)
     if not lam > 0:
         raise ValueError(f"lambda: expected a length above 0, got {lam!r}")
     N = len(place)

@@ -24,7 +24,7 @@ from spiking.events import Events
 from spiking.kernels.reservoir import Recorder, ReservoirState
 from spiking.reservoir.calibrate import calibrate
 from spiking.reservoir.counts import bin_counts, check_parts
-from spiking.reservoir.network import Network, build
+from spiking.reservoir.network import Network, build, check
 from spiking.reservoir.presets import Preset, preset
 from spiking.reservoir.simulate import Circuit
 
@@ -35,6 +35,14 @@ BATCH, LOOK = 256, 32  # recordings that are simulated together, and that calibr
 
 class Silence(UserWarning):
     """A liquid was silent on all recordings."""
+
+
+class Stopped(KeyboardInterrupt):
+    """Stopped by hand; `features` are those of the recordings before."""
+
+    def __init__(self, message: str, features: Array) -> None:
+        super().__init__(message)
+        self.features = features
 
 
 class LSM(TransformerMixin, BaseEstimator):
@@ -123,16 +131,21 @@ class LSM(TransformerMixin, BaseEstimator):
             self._network, self._key = build(*key), key
         return self._network
 
-    def circuit(self) -> Circuit:
-        """The network at its gains.
+    def check(self) -> None:
+        """Raise if no such liquid can be, whatever its inputs.
 
         Raises:
-            ValueError: if a gain is negative or not finite.
+            ValueError: naming the option.
         """
         for name in ("gain", "input_gain"):
             value = getattr(self, name)
             if not 0 <= value < math.inf:
                 raise ValueError(f"{name}: expected a factor of at least 0, got {value!r}")
+        check(self.settings(), self.inputs or 1, self.size, self.step)
+
+    def circuit(self) -> Circuit:
+        """The network at its gains; errors as `check`."""
+        self.check()
         network = self.network()
         key = (self._key, self.gain, self.input_gain)
         if getattr(self, "_circuit_key", None) != key:
@@ -172,18 +185,23 @@ class LSM(TransformerMixin, BaseEstimator):
 
         Returns:
             (B, bins * N) float32, column k*N + n for part k and neuron n.
+
+        Raises:
+            Stopped: on Ctrl-C in a store, with the rows that were done.
         """
         bins = self.bins if bins is None else bins
         check_parts(bins, self.parts)
         if isinstance(x, Events):
             found = self._count(x, bins)
         else:
-            starts = range(0, len(x), BATCH)
-            rows = [
-                self._count(x.batch(slice(k, k + BATCH), dt=self.step, steps=self.steps)[0], bins)
-                for k in progress_bar(starts, "simulating", progress)
-            ]
-            found = np.concatenate([np.zeros((0, bins * self.size), np.float32), *rows])
+            found, done = np.empty((len(x), bins * self.size), np.float32), 0
+            try:
+                for k in progress_bar(range(0, len(x), BATCH), "simulating", progress):
+                    events, _ = x.batch(slice(k, k + BATCH), dt=self.step, steps=self.steps)
+                    found[k : k + BATCH] = self._count(events, bins)
+                    done = min(k + BATCH, len(x))
+            except KeyboardInterrupt as stopped:
+                raise Stopped(f"after recording {done} of {len(x)}", found[:done]) from stopped
         if len(found) and not found.any():
             warnings.warn("no neuron of the liquid ever fired: raise input_gain, or calibrate", Silence, stacklevel=2)
         return found

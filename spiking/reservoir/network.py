@@ -110,6 +110,8 @@ def check(preset: Preset, channels: int, neurons: int, dt: float) -> None:
         raise ValueError(f"dt: expected a step above 0 ms, got {dt!r}")
     if preset.rule not in ("distance", "degree", "dense"):
         raise ValueError(f"rule: expected distance, degree or dense, got {preset.rule!r}")
+    for name, p in zip(NAMES, preset.C, strict=True):
+        connect.probability(f"C {name}", p)
     for name in ("inhibitory", "input_density", "fan_out", "input_negative"):
         value = getattr(preset, name)
         if value is not None:

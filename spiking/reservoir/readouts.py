@@ -55,8 +55,7 @@ def readout(kind: str, samples: int, features: int, seed: int = 0) -> Pipeline:
     Raises:
         ValueError: if there is no such readout.
     """
-    if kind not in KINDS:
-        raise ValueError(f"readout: expected one of {', '.join(KINDS)}, got {kind!r}")
+    check_readout(kind)
     held_out = StratifiedShuffleSplit(1, test_size=0.1, random_state=seed)
     if kind == "sgd":
         model: Any = SGDClassifier(
@@ -69,6 +68,16 @@ def readout(kind: str, samples: int, features: int, seed: int = 0) -> Pipeline:
     else:
         model = GridSearchCV(RidgeClassifier(solver="cholesky"), {"alpha": np.logspace(1, 5, 5)}, cv=held_out)
     return make_pipeline(Roots(), model)
+
+
+def check_readout(kind: str) -> None:
+    """Raise unless there is such a readout.
+
+    Raises:
+        ValueError: naming what there is.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"readout: expected one of {', '.join(KINDS)}, got {kind!r}")
 
 
 def score(kind: str, train: tuple[Array, Array], test: tuple[Array, Array], seed: int = 0) -> float:
