@@ -209,6 +209,6 @@ def _words() -> argparse.ArgumentParser:
     words.add_argument("--drive", type=float, help="rate by inputs alone, Hz (the preset's; 0: leave it)")
     words.add_argument("--gain", type=float, help="of recurrent synapses, instead of calibration")
     words.add_argument("--input-gain", type=float, help="of input synapses")
-    words.add_argument("--sweep", choices=("gain", "input_gain", "both"), help="measure gains on held-out training data")
+    words.add_argument("--sweep", choices=("gain", "input_gain", "both"), help="measure gains on held-out recordings")
     words.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="a field of the preset")
     return words

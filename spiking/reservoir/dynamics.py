@@ -13,14 +13,18 @@ tells activity that grows from activity that dies, and where it lies for good li
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import torch
 from scipy.signal import lfilter
 from scipy.sparse import csr_array
 
 from spiking.events import Events
 from spiking.kernels import SparseWeight
+
+if TYPE_CHECKING:
+    from spiking.reservoir.lsm import LSM
 
 Array = np.ndarray[Any, Any]
 
@@ -117,3 +121,32 @@ def divergence(one: Events, other: Events, start: int, tau: float = 20.0, early:
     with np.errstate(divide="ignore", invalid="ignore"):
         exponent = float(np.log(last / d) / ((T - 1 - first) * one.dt * 1e-3)) if d > 0 else float("-inf")
     return Divergence(exponent, curve, one.dt)
+
+
+def lyapunov(lsm: LSM, events: Events, start: int, tau: float = 20.0, early: float = 20.0) -> Divergence:
+    """How a liquid takes the loss of one input spike in each recording.
+
+    Arguments:
+        lsm: the liquid.
+        events: (T, B, inputs); the more recordings, the smoother the curve.
+        start: step from which on the next event of each recording is left out.
+        tau, early: as `divergence`.
+
+    Returns:
+        as `divergence`; recordings without an event after `start` add nothing.
+    """
+    return divergence(lsm.simulate(events)[0], lsm.simulate(without_one(events, start))[0], start, tau, early)
+
+
+def without_one(events: Events, start: int) -> Events:
+    """The recordings without their first event in step `start` or later."""
+    T, B, N = events.shape
+    rows = events.rows()
+    late = (rows >= start * B).nonzero()[:, 0]
+    first = np.unique((rows[late] % max(B, 1)).numpy(), return_index=True)[1]
+    kept = torch.ones_like(rows, dtype=torch.bool)
+    kept[late[torch.from_numpy(first)]] = False
+    indptr = torch.zeros_like(events.indptr)
+    indptr[1:] = torch.bincount(rows[kept], minlength=T * B).cumsum(0)
+    value = None if events.value is None else events.value[kept]
+    return Events(indptr, events.index[kept], (T, B, N), events.dt, value, events.lengths, events.sensor, check=False)

@@ -93,7 +93,9 @@ def test_ctrl_c_leaves_what_is_known(
         (["--input-gain", "-1", "--gain", "1"], "input_gain: expected a factor of at least 0, got -1.0"),
     ],
 )
-def test_mistakes(recordings: Path, tmp_path: Path, more: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_mistakes(
+    recordings: Path, tmp_path: Path, more: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(words(recordings, tmp_path / "run", *more)) == 2
     assert said in capsys.readouterr().err
 

@@ -18,6 +18,7 @@ from spiking.datasets.errors import DataError
 from spiking.kernels.reservoir import Explosion
 from spiking.reservoir import LSM, Ensemble
 from spiking.reservoir.calibrate import activity
+from spiking.reservoir.dynamics import lyapunov, without_one
 from spiking.reservoir.metrics import memory_capacity
 from spiking.reservoir.presets import PRESETS
 from spiking.reservoir.sweep import gain_sweep, quality
@@ -74,7 +75,7 @@ def test_what_calibration_cant_reach(events: Events) -> None:
     said = r"branching: no gain from .* gives 50; nearest is .* at gain .*, where neurons fire at .*; at gain .* passed"
     with pytest.raises(ValueError, match=said):
         lsm.calibrate(events, branching=50.0)
-    with pytest.raises(ValueError, match="rate: no gain from .* gives 1 Hz; nearest is"):
+    with pytest.raises(ValueError, match=r"rate: no gain from .* gives 1 Hz; nearest is"):
         lsm.calibrate(events, rate=1.0)
     assert lsm.gain == lsm.input_gain == 1.0
     with pytest.raises(ValueError, match="branching, rate: expected one target"):
@@ -131,7 +132,7 @@ def test_mistakes_are_named(store: EventStore, events: Events) -> None:
         LSM.from_preset("nalsm", inputs=7, neurons=20).simulate(events)
     with pytest.raises(ValueError, match=r"dt: layer 2 ms, events 1 ms"):
         LSM.from_preset("nalsm", inputs=40, dt=2.0, delay=(2.0,) * 4).simulate(events)
-    with pytest.raises(ValueError, match="delay EE: expected 1 to 255 steps of 5 ms, got 1.0 ms"):
+    with pytest.raises(ValueError, match=r"delay EE: expected 1 to 255 steps of 5 ms, got 1\.0 ms"):
         LSM.from_preset("nalsm", inputs=40, dt=5.0)
     with pytest.raises(TypeError, match="x: expected Events or an EventStore, got ndarray"):
         lsm.fit(np.zeros((3, 40)))
@@ -191,3 +192,19 @@ def test_quality_and_sweep(store: EventStore) -> None:
     assert both[0]["rate_hz"] == 0 and both[0]["accuracy"] < 0.8
     with pytest.raises(ValueError, match="scale: expected one of gain, input_gain, both"):
         gain_sweep(lsm, rest, held, (1.0,), "all")
+
+
+def test_one_spike_less_in_each_recording(events: Events) -> None:
+    less = without_one(events, 30)
+    gone = events.to_dense() - less.to_dense()
+    assert gone.sum((0, 2)).tolist() == [1.0] * 8 and not gone[:30].any()
+    assert torch.equal(events[:30].to_dense(), less[:30].to_dense())
+
+
+def test_stronger_synapses_forget_a_lost_spike_later(events: Events) -> None:
+    more = Events.cat([events] * 4, dim="time")
+    lsm = LSM.from_preset("nalsm", inputs=40, neurons=200, input_gain=5.0, gain=0.2)
+    calm = lyapunov(lsm, more, 30)
+    lsm.gain = 4.0
+    wild = lyapunov(lsm, more, 30)
+    assert calm.exponent < 0 and wild.exponent > calm.exponent and wild.curve[-1] > 5 * calm.curve[-1]
