@@ -27,6 +27,10 @@ def main(argv: Sequence[str]) -> int:
     if not argv or argv[0] in ("-h", "--help"):
         words.print_help()
         return 0 if argv else 2
+    if argv[0] == "zeroshot":
+        from spiking.cli.zeroshot import main as zeroshot
+
+        return zeroshot(argv)
     from spiking.reservoir.presets import PRESETS
 
     if argv[0] not in PRESETS:
@@ -186,7 +190,7 @@ def _words() -> argparse.ArgumentParser:
     words = argparse.ArgumentParser(
         prog="spiking reservoir", allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Turn recordings into the spike counts of a random network, and train a linear readout of them.\n"
-        "Presets: maass2002, nalsm, lin2023, random, shd.",
+        "Presets: maass2002, nalsm, lin2023, random, shd. `spiking reservoir zeroshot --help` is another experiment.",
     )  # fmt: skip
     words.add_argument("preset", help="which liquid")
     words.add_argument("--data", default="digits", help="a data set, such as nmnist or folder:PATH (%(default)s)")

@@ -10,7 +10,16 @@ from spiking.plots.movie import movie
 from spiking.plots.overview import overview
 from spiking.plots.raster import raster
 from spiking.plots.ratios import ratios
-from spiking.plots.reservoir import branching, degrees, divergence, gain_sweep, memory, ranks, separation
+from spiking.plots.reservoir import (
+    branching,
+    degrees,
+    divergence,
+    gain_sweep,
+    memory,
+    ranks,
+    separation,
+    unseen_pairs,
+)
 from spiking.plots.spikes import event_image, rates
 from spiking.plots.theory import Panel, theory
 
@@ -18,4 +27,5 @@ __all__ = [
     "Panel", "accuracy_matrix", "bit_planes", "bits_curve", "branching", "confusion", "degrees", "delays", "divergence",
     "event_image", "fidelity", "forgetting", "gain_sweep", "growth", "learning_curve", "memory", "movie", "overview",
     "perplexity_curve", "ranks", "raster", "rates", "ratios", "separation", "spike_counts", "subspaces", "theory",
+    "unseen_pairs",
 ]  # fmt: skip

@@ -171,3 +171,23 @@ def gain_sweep(rows: Sequence[Mapping[str, float]], chosen: float | None = None,
         if chosen is not None:
             axes.axvline(chosen, color=RED, linewidth=0.8, linestyle="--")
     return chart
+
+
+def unseen_pairs(accuracy: Mapping[str, Any]) -> Figure:
+    """How well heads find classes that they have not seen, a histogram over the pairs of classes left out.
+
+    Arguments:
+        accuracy: by kind of features, (pairs, seeds), 0 to 1; chance is a half.
+    """
+    chart = figure(5.4, 1.9 * max(len(accuracy), 1) + 0.4)
+    panels = chart.subplots(max(len(accuracy), 1), 1, sharex=True, squeeze=False)[:, 0]
+    colours = (BLUE, ORANGE, GREEN) * len(accuracy)
+    for axes, (name, each), colour in zip(panels, accuracy.items(), colours, strict=False):
+        values = 100 * np.asarray(each, float).ravel()
+        quiet(axes).hist(values, bins=20, range=(0, 100), color=colour)
+        axes.axvline(50, color=GREY, linewidth=1, linestyle=":")
+        axes.axvline(values.mean(), color=INK, linewidth=1.5)
+        axes.set_title(f"{name}: mean {values.mean():.1f} %, sd {values.std():.1f}", fontsize=9)
+        axes.set_ylabel("runs")
+    panels[-1].set_xlabel("sounds of two unseen classes that find an image of their own (%)")
+    return chart

@@ -62,7 +62,7 @@ def branching_factor(spikes: Events, recurrent: SparseWeight, window: float = 4.
         spikes: (T, B, N) of the liquid.
         recurrent: (N, N), its synapses.
         window: w, ms.
-        trim: ms at both ends of a recording that are left out.
+        trim: ms at both ends of a recording that are left out, at most an eighth of it.
 
     Raises:
         ValueError: if neurons don't match.
@@ -71,11 +71,12 @@ def branching_factor(spikes: Events, recurrent: SparseWeight, window: float = 4.
     if recurrent.shape != (N, N):
         raise ValueError(f"recurrent: expected ({N}, {N}) for the spikes' neurons, got {recurrent.shape}")
     linked = csr_array((np.ones(recurrent.nnz), recurrent.index.numpy(), recurrent.indptr.numpy()), shape=(N, N))
-    w, cut = max(1, round(window / spikes.dt)), round(trim / spikes.dt)
+    w = max(1, round(window / spikes.dt))
     total, count = np.zeros(N), np.zeros(N)
     for b in range(B):
         one = spikes[:, [b]]
         length = int(one.lengths[0])
+        cut = min(round(trim / spikes.dt), length // 8)
         step, neuron = one.rows().numpy(), one.index.numpy()
         until = np.zeros((length + 1, N))  # spikes before step t
         np.add.at(until, (step + 1, neuron), 1)
