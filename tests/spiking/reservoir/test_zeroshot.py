@@ -69,17 +69,17 @@ def test_the_published_protocol_says_that_it_selects_on_test() -> None:
 
 def test_the_command(recordings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data, folder = f"folder:{recordings}", tmp_path / "run"
-    small = ["--neurons", "30", "--seeds", "2", "--epochs", "2", "--out", str(folder)]
+    small = ["--neurons", "30", "--seeds", "1", "--epochs", "1", "--out", str(folder)]
     status = main(["reservoir", "zeroshot", "--images", data, "--sounds", data, *small])
     said = capsys.readouterr()
     assert status == 2 and "classes: expected at least 2 seen ones" in said.err  # two classes leave none to be seen
-    digits = ["--images", "digits", "--sounds", "digits", "--limit", "120", "--published"]
+    digits = ["--images", "digits", "--sounds", "digits", "--limit", "60"]
     folder = tmp_path / "digits"
     assert main(["reservoir", "zeroshot", *digits, *small[:-1], str(folder)]) == 0
     said = capsys.readouterr()
-    assert said.out.splitlines()[-1] == str(folder) and "the epoch chosen on the test sets" in said.out
+    assert said.out.splitlines()[-1] == str(folder)
     metrics = json.loads((folder / "metrics.json").read_text())
     assert {"liquids.unseen", "input_counts.unseen_sd", "liquids.seen", "seconds"} <= metrics.keys()
-    assert "45 pairs x 2 seeds" in said.out and len((folder / "pairs.csv").read_text().splitlines()) == 1 + 2 * 45 * 2
+    assert "45 pairs x 1 seeds" in said.out and len((folder / "pairs.csv").read_text().splitlines()) == 1 + 2 * 45
     assert (folder / "pairs.png").stat().st_size > 5_000
     assert main(["reservoir", "zeroshot", "--seeds", "0"]) == 2
