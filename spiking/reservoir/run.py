@@ -29,7 +29,7 @@ from spiking.training.controls import controls
 
 Array = np.ndarray[Any, Any]
 Metrics = dict[str, float]
-CELLS = 100_000_000  # numbers of a table of input counts beyond which its control is left out
+CELLS = 20_000_000  # numbers of a table of input counts beyond which its control is left out
 NAMES = {
     "test_accuracy": "readout of the liquid",
     "control_counts_accuracy": "control: logistic regression on counts",
