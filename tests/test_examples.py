@@ -124,6 +124,15 @@ def sdr(example: ModuleType, words: list[str], printed: Callable[[], str]) -> No
     often = [(float(theory), float(seen)) for *_, theory, seen in rows if float(theory) > 5e-3]
     assert len(often) >= 4 and all(abs(seen / theory - 1) < 0.3 for theory, seen in often)
     assert (Path(words[2]) / "sdr.png").stat().st_size > 10_000
+def reservoir(example: ModuleType, words: list[str], printed: Callable[[], str]) -> None:
+    """A small liquid on few digits: every number is said, every picture drawn."""
+    example.STEPS, example.DELAYS = 600, 20
+    assert example.main(recordings=200, neurons=100, subset=40) > 0.6
+    said = printed()
+    for name in ("readout of 100 neurons", "branching factor", "kernel quality", "class separation", "memory capacity"):
+        assert name in said
+    for picture in ("branching", "ranks", "separation", "divergence", "memory"):
+        assert (Path(words[2]) / f"{picture}.png").stat().st_size > 5_000
 
 
 def sparse_synapses(example: ModuleType, words: list[str], printed: Callable[[], str]) -> None:
@@ -149,7 +158,7 @@ def train_digits(example: ModuleType, words: list[str], printed: Callable[[], st
 
 CHECKS = (
     camera, cochlea, convert_llm, delays, elm_neuron, fidelity, forgetting_curves, nir_exchange, own_neuron,
-    own_recordings, sdr, sparse_synapses, spike_code, train_digits,
+    own_recordings, reservoir, sdr, sparse_synapses, spike_code, train_digits,
 )  # fmt: skip
 SMALL = {check.__name__: check for check in CHECKS}
 

@@ -22,6 +22,7 @@ FLOORS = [
     ),
     ("spiking.plasticity",),
     ("spiking.training",),
+    ("spiking.reservoir",),
     ("spiking.llm",),
     ("spiking.cli", "spiking.presets", "spiking.doctor", "spiking.bench"),
 ]

@@ -82,15 +82,15 @@ class Kinetics(NamedTuple):
     Arguments:
         kind: "delta", V jumps by the weight; "exponential", a current jumps by it and decays; "alpha", a current rises
             to it within tau and decays.
-        tau: ms.
-        tau_inhibitory: ms, for negative weights; `None` is the same.
+        tau: ms, a number or (N,).
+        tau_inhibitory: ms, likewise, for negative weights; `None` is the same.
         exact: integrate the current over the step (NEST). `False`, with "exponential" only, adds all of it to V in the
             step in which it comes, V = a V + i, as digital chips do.
     """
 
     kind: str = "delta"
-    tau: float = 5.0
-    tau_inhibitory: float | None = None
+    tau: Number = 5.0
+    tau_inhibitory: Number | None = None
     exact: bool = True
 
 
@@ -167,7 +167,7 @@ def _kinetics(rows: Tensor, kinetics: Kinetics, tau_mem: Tensor | None, dt: floa
             step[:, 2, 1], step[:, 2, 2] = 1 / tau_mem, -1 / tau_mem
             after = torch.linalg.matrix_exp(step * dt)
             rows[at + H_TO_V], rows[at + I_TO_V] = after[:, 2, 0], after[:, 2, 1]
-    return 1 if both[0] == both[1] else 2
+    return 1 if torch.equal(rows[KINETICS : KINETICS + EACH], rows[KINETICS + EACH :]) else 2
 
 
 def _row(name: str, value: Number, N: int) -> Tensor:

@@ -10,12 +10,24 @@ from spiking.plots.movie import movie
 from spiking.plots.overview import overview
 from spiking.plots.raster import raster
 from spiking.plots.ratios import ratios
+from spiking.plots.reservoir import (
+    branching,
+    degrees,
+    divergence,
+    gain_sweep,
+    memory,
+    ranks,
+    separation,
+    unseen_pairs,
+)
 from spiking.plots.spikes import event_image, rates
 from spiking.plots.tasks import agreement, detection, loss_curve, membrane, time_constants
 from spiking.plots.theory import Panel, theory
 
 __all__ = [
-    "Panel", "accuracy_matrix", "agreement", "bit_planes", "bits_curve", "confusion", "delays", "detection",
-    "event_image", "fidelity", "forgetting", "growth", "learning_curve", "loss_curve", "membrane", "movie", "overview",
-    "perplexity_curve", "raster", "rates", "ratios", "spike_counts", "subspaces", "theory", "time_constants",
+    "Panel", "accuracy_matrix", "agreement", "bit_planes", "bits_curve", "branching", "confusion", "degrees",
+    "delays", "detection", "divergence", "event_image", "fidelity", "forgetting", "gain_sweep", "growth",
+    "learning_curve", "loss_curve", "membrane", "memory", "movie", "overview", "perplexity_curve", "ranks",
+    "raster", "rates", "ratios", "separation", "spike_counts", "subspaces", "theory", "time_constants",
+    "unseen_pairs",
 ]  # fmt: skip

@@ -178,3 +178,26 @@ def test_sums_and_losses() -> None:
     training, validation = plots.loss_curve(rows).axes[0].lines
     assert list(training.get_ydata()) == [0.5, 0.4] and list(validation.get_xdata()) == [2]
     assert plots.loss_curve([]).axes
+def test_liquids_in_pictures() -> None:
+    indptr, index, weight = [0, 2, 3, 3], [1, 2, 0], [1.0, 2.0, -1.0]
+    chart = plots.degrees(indptr, index, weight, [False, True, False])
+    assert [axes.get_title() for axes in chart.axes] == ["mean 1.0", "mean 1.0", "3 recurrent synapses"]
+    assert sum(patch.get_height() for patch in chart.axes[0].patches) == 3
+    both = plots.ranks({"kernel": [2.0, 1.0], "variants": [3.0, 0.1]}, {"kernel": 1.9, "variants": 1.2})
+    assert [text.get_text() for text in both.axes[0].get_legend().get_texts()] == ["kernel: 1.9", "variants: 1.2"]
+    states = np.array([[0.0, 0.0], [0.0, 2.0], [3.0, 5.0], [3.0, 5.0]])
+    table = plots.separation(states, [0, 0, 1, 1], ["a", "b"]).axes[0].images[0].get_array()
+    assert table.tolist() == [[1.0, 5.0], [5.0, 0.0]]
+    assert plots.branching([1.0, 2.0, np.nan]).axes[0].get_title() == "mean 1.50; 1 of 3 silent"
+    far = plots.divergence({"weak": [1.0, 0.5, 0.0]}, 2.0).axes[0].lines[0]
+    assert list(far.get_xdata()) == [0, 2, 4] and np.isnan(far.get_ydata()[-1])
+    assert plots.memory([1.0, 0.5], 1.0).axes[0].get_title() == "memory capacity 1.5 steps"
+
+
+def test_the_gain_sweep_in_one_picture() -> None:
+    names = ("accuracy", "branching", "kernel_quality", "generalisation_rank", "rate_hz")
+    rows = [{"gain": g, **{name: g * (k + 1) for k, name in enumerate(names)}} for g in (0.5, 1.0)]
+    panels = plots.gain_sweep(rows, chosen=0.8, chance=0.1).axes
+    assert list(panels[0].lines[0].get_ydata()) == [50.0, 100.0]
+    assert list(panels[2].lines[2].get_ydata()) == [-0.5, -1.0]  # KQ - GR
+    assert all(0.8 in line.get_xdata() for line in (axes.lines[-1] for axes in panels))
