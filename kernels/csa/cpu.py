@@ -136,8 +136,8 @@ def _set(x, weight, mask, first, last, unit, q):
 
 @jit
 def _task(
-    task, share, x, weight, used, norm, gain, mask, masked, active, bounds, cases, thresholds, levels, limits, rule,
-    random, learn, seed, step, winners, familiarity, hypotheses, case,
+    task, share, x, weight, used, norm, gain, mask, masked, active, bounds, cases, thresholds, levels, limits,
+    fan_in, rule, random, learn, seed, step, winners, familiarity, hypotheses, case,
 ):
     B, M, W = x.shape
     Q, S, C = winners.shape[2], len(bounds) - 1, len(cases)
@@ -146,6 +146,7 @@ def _task(
     m, block = task % M, task // M
     shares, there, n = np.empty((S, units)), np.empty(S, np.bool_), np.empty(Q)
     V, best, work, psi = np.empty(units, np.float32), np.empty(units, np.float32), np.empty(units), np.empty(K)
+    held = np.empty(Q, np.int64)
     for b in range(block * share, min((block + 1) * share, B)):
         if not active[b, m]:
             winners[b, m] = -1
@@ -192,17 +193,23 @@ def _task(
             row = best[q * K : (q + 1) * K]
             winners[b, m, q] = _drawn(row, psi, gained, rule, lot) if random else _largest(row, lot)
         if learn:
+            for q in range(Q):
+                held[q] = 0
+                for w in range(W):
+                    held[q] += popcount(weight[m, w, q * K + winners[b, m, q]])
             for s in range(S):
                 if used[m, s] <= limits[s]:
                     for q in range(Q):
-                        unit = q * K + winners[b, m, q]
-                        used[m, s] += _set(x[b, m], weight[m], mask, bounds[s], bounds[s + 1], unit, q)
+                        if held[q] <= fan_in:
+                            unit = q * K + winners[b, m, q]
+                            used[m, s] += _set(x[b, m], weight[m], mask, bounds[s], bounds[s + 1], unit, q)
 
 
 def csa(
     x: Tensor, weight: Tensor, used: Tensor, norm: Tensor | None, gain: Tensor | None, mask: Tensor | None,
     active: Tensor, modules: int, parts: list[int], exponents: list[float], thresholds: list[float],
-    levels: list[int], limits: list[int], rule: list[float], random: bool, learn: bool, seed: int, step: int,
+    levels: list[int], limits: list[int], fan_in: int, rule: list[float], random: bool, learn: bool, seed: int,
+    step: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Winners, familiarity, hypotheses and case; arguments as in op.py, rule as its numbers."""
     (B, M, W), S = x.shape, len(parts)
@@ -214,7 +221,7 @@ def csa(
         np.zeros((1, 1, S)) if norm is None else norm.numpy(), np.ones((1, 1, W)) if gain is None else gain.numpy(),
         np.full((modules, W), -1, np.int32) if mask is None else mask.numpy(), mask is not None, active.numpy(),
         np.cumsum([0, *parts]), np.array(exponents).reshape(-1, S), np.array(thresholds), np.array(levels),
-        np.array(limits), np.array(rule), random, learn, np.uint64(seed % (1 << 64)), np.uint64(step % (1 << 64)),
+        np.array(limits), fan_in, np.array(rule), random, learn, np.uint64(seed % (1 << 64)), np.uint64(step % (1 << 64)),
     )  # fmt: skip
     share = B if learn else SHARE
     out = winners.numpy(), familiarity.numpy(), hypotheses.numpy(), case.numpy()

@@ -20,7 +20,7 @@ from spiking.kernels.tile import check
 
 SHARE = 16  # items of one program
 GAMMA, MIX_A, MIX_B = (tl.constexpr(n) for n in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
-LOOSE = ["B", "M", "W", "Q", "K", "S", "C", "share"]
+LOOSE = ["B", "M", "W", "Q", "K", "S", "C", "share", "fan_in"]
 
 
 @triton.jit
@@ -86,7 +86,7 @@ def evidence(  # type: ignore[no-untyped-def]
 @triton.jit(do_not_specialize=LOOSE)
 def choose(  # type: ignore[no-untyped-def]
     x, weight, used, norm, gain, mask, active, cases, thresholds, rule, bounds, levels, limits, start,
-    winners, familiarity, hypotheses, case, B, M, W, Q, K, S, C, share,
+    winners, familiarity, hypotheses, case, B, M, W, Q, K, S, C, share, fan_in,
     RANDOM: tl.constexpr, LEARN: tl.constexpr, QB: tl.constexpr, KB: tl.constexpr,
 ):  # fmt: skip
     """Codes of a share of the items in one mac."""
@@ -145,6 +145,11 @@ def choose(  # type: ignore[no-untyped-def]
             tl.store(hypotheses + item, tl.sum(tl.sum(likely.to(tl.int32), 1), 0))
             tl.store(case + item, chosen)
             if LEARN:
+                held = tl.zeros((QB,), tl.int32)
+                for w in range(0, W):
+                    held += popcount(tl.load(weight + (m * W + w) * Q * K + q * K + winner, q < Q, 0))
+                grows = (q < Q) & (held <= fan_in)
+                tl.debug_barrier()
                 for s in range(0, S):
                     old = tl.load(used + m * S + s)
                     if old <= tl.load(limits + s):
@@ -153,13 +158,13 @@ def choose(  # type: ignore[no-untyped-def]
                             word = tl.load(x + item * W + w)
                             if word != 0:
                                 row = weight + (m * W + w) * Q * K + q * K + winner
-                                had = tl.load(row, q < Q, -1)
+                                had = tl.load(row, grows, -1)
                                 fresh = word & ~had
                                 if mask is not None:
                                     fresh = fresh & tl.load(mask + q * W + w, q < Q, 0)
                                 tl.debug_barrier()
-                                tl.store(row, had | fresh, q < Q)
-                                new += tl.sum(tl.where(q < Q, popcount(fresh), 0), 0)
+                                tl.store(row, had | fresh, grows)
+                                new += tl.sum(popcount(fresh), 0)
                         tl.debug_barrier()
                         tl.store(used + m * S + s, old + new)
                     tl.debug_barrier()
@@ -168,7 +173,8 @@ def choose(  # type: ignore[no-untyped-def]
 def csa(
     x: Tensor, weight: Tensor, used: Tensor, norm: Tensor | None, gain: Tensor | None, mask: Tensor | None,
     active: Tensor, modules: int, parts: list[int], exponents: list[float], thresholds: list[float],
-    levels: list[int], limits: list[int], rule: list[float], random: bool, learn: bool, seed: int, step: int,
+    levels: list[int], limits: list[int], fan_in: int, rule: list[float], random: bool, learn: bool, seed: int,
+    step: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Winners, familiarity, hypotheses and case; arguments as in op.py, rule as its numbers."""
     check(x.device)
@@ -196,7 +202,7 @@ def csa(
         with torch.cuda.device_of(x):
             choose[(M, triton.cdiv(B, share))](
                 x, weight, used, norm, gain, mask, *given, winners, familiarity, hypotheses, case,
-                B, M, W, modules, K, S, C, share, random, learn, *tile, **_options(*tile),
+                B, M, W, modules, K, S, C, share, fan_in, random, learn, *tile, **_options(*tile),
             )  # fmt: skip
     return winners, familiarity, hypotheses, case
 

@@ -8,12 +8,14 @@ For a mac with binary synapses w, sources s (bottom-up, horizontal, top-down) of
     psi(i) = (eta - 1) / (1 + (s1 exp(-s2 (V(i) - s3)))^s4) + 1
     rho(i) = psi(i) / sum_{k in q} psi(k)
     winner of q ~ rho, or the largest V, by lot among equals      learning draws, recognition takes the largest
-    w_ji  <- 1 for active j and winners i                         until more than a limit of a source's are set
+    w_ji  <- 1 for active j and winners i                         while source and unit are not frozen
 
 Rinkus 2010, "A cortical sparse distributed coding model linking mini- and macrocolumn-scale functionality"; Rinkus 2014,
 "Sparsey: event recognition via deep hierarchical sparse distributed codes", table 1. The 1 in psi makes the choice
 uniform at G = 0; the published formula leaves the place of the exponent s4 open: inside, psi reaches eta at V = 1.
-n_s is the number of active features (SparseyCore) or given (the paper's pi-).
+n_s is the number of active features (SparseyCore) or given (the paper's pi-). A mac's matrix of a source freezes once it
+has more synapses than a limit (the paper's critical period), a unit once it has more than another, of all sources: with
+0 a unit keeps the first item that it won and is never a mixture.
 
 Several rows of exponents lambda, the cases, make recognition back off: the cases of the first level in which one has G
 at its threshold, and of those the one with the largest G; where none has, the first case.
@@ -63,13 +65,15 @@ class Wiring(NamedTuple):
         modules: Q.
         parts: words of each source, in the order in which they stand in x; `None` is one source.
         mask: (Q, W) int32, which inputs a module's units may have synapses from; `None` is all.
-        limits: of each source, synapses after which a mac's matrix is frozen; `None` is never.
+        limits: of each source, synapses beyond which a mac's matrix is frozen; `None` is never.
+        fan_in: synapses beyond which a unit is frozen; `None` is never.
     """
 
     modules: int
     parts: tuple[int, ...] | None = None
     mask: Tensor | None = None
     limits: tuple[int, ...] | None = None
+    fan_in: int | None = None
 
 
 class Evidence(NamedTuple):
@@ -181,7 +185,8 @@ def csa(
             raise ValueError(f"{name}: expected {shape}, got {tuple(given.shape)}")
     if learn and used is None:
         raise ValueError("used: expected a tensor (M, S) to count synapses in, got None, but learn is on")
-    limits = [1 << 31] * S if wiring.limits is None else list(wiring.limits)
+    fan_in = (1 << 31) - 1 if wiring.fan_in is None else wiring.fan_in
+    limits = [(1 << 31) - 1] * S if wiring.limits is None else list(wiring.limits)
     if len(limits) != S:
         raise ValueError(f"limits: expected {S} numbers, got {wiring.limits}")
     seed, step = ties if draw is None else draw
@@ -190,7 +195,7 @@ def csa(
     numbers = [rule.floor, rule.gamma, rule.chi, *rule.sigma, rule.hypothesis]
     found = torch.ops.spiking.csa(
         x, weight, used, evidence.norm, evidence.gain, wiring.mask, evidence.active, Q, list(parts),
-        [number for row in cases for number in row], thresholds, levels, limits, numbers, draw is not None, learn,
+        [number for row in cases for number in row], thresholds, levels, limits, fan_in, numbers, draw is not None, learn,
         _signed(seed), _signed(step), resolve(backend, x.device),
     )  # fmt: skip
     return Choice(*found)
@@ -205,8 +210,8 @@ def _signed(number: int) -> int:
 def _csa(
     x: Tensor, weight: Tensor, used: Tensor, norm: Tensor | None, gain: Tensor | None, mask: Tensor | None,
     active: Tensor | None, modules: int, parts: Sequence[int], exponents: Sequence[float], thresholds: Sequence[float],
-    levels: Sequence[int], limits: Sequence[int], rule: Sequence[float], random: bool, learn: bool, seed: int,
-    step: int, backend: str,
+    levels: Sequence[int], limits: Sequence[int], fan_in: int, rule: Sequence[float], random: bool, learn: bool,
+    seed: int, step: int, backend: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Winners, familiarity, hypotheses and case."""
     from spiking.kernels.csa import cpu, reference
@@ -218,7 +223,7 @@ def _csa(
     active = torch.ones(x.shape[:2], dtype=torch.bool, device=device) if active is None else active.to(device)
     given = (
         x.contiguous(), weight, used, norm, gain, mask, active.contiguous(), modules, list(parts), list(exponents),
-        list(thresholds), list(levels), list(limits), list(rule), random, learn, seed, step,
+        list(thresholds), list(levels), list(limits), fan_in, list(rule), random, learn, seed, step,
     )  # fmt: skip
     if backend == "triton":
         from spiking.kernels.csa import gpu
@@ -231,8 +236,8 @@ def _csa(
 def _(
     x: Tensor, weight: Tensor, used: Tensor, norm: Tensor | None, gain: Tensor | None, mask: Tensor | None,
     active: Tensor | None, modules: int, parts: Sequence[int], exponents: Sequence[float], thresholds: Sequence[float],
-    levels: Sequence[int], limits: Sequence[int], rule: Sequence[float], random: bool, learn: bool, seed: int,
-    step: int, backend: str,
+    levels: Sequence[int], limits: Sequence[int], fan_in: int, rule: Sequence[float], random: bool, learn: bool,
+    seed: int, step: int, backend: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     B, M, _ = x.shape
     whole = [x.new_empty(shape, dtype=torch.int32) for shape in ((B, M, modules), (B, M), (B, M))]

@@ -13,7 +13,8 @@ GAMMA, A, B = (n - (1 << 64) for n in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0
 def csa(
     x: Tensor, weight: Tensor, used: Tensor, norm: Tensor | None, gain: Tensor | None, mask: Tensor | None,
     active: Tensor, modules: int, parts: list[int], exponents: list[float], thresholds: list[float],
-    levels: list[int], limits: list[int], rule: list[float], random: bool, learn: bool, seed: int, step: int,
+    levels: list[int], limits: list[int], fan_in: int, rule: list[float], random: bool, learn: bool, seed: int,
+    step: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Winners, familiarity, hypotheses and case; arguments as in op.py, rule as its numbers."""
     S = len(parts)
@@ -33,7 +34,7 @@ def csa(
         winners = _draw(V.double(), G, lot, rule) if random else _largest(V, lot)
         hypotheses = (V.double() > rule[7]).flatten(1).sum(1)
         if learn:
-            _learn(bits[b], weight, used, allowed, active[b], winners, parts, limits)
+            _learn(bits[b], weight, used, allowed, active[b], winners, parts, limits, fan_in)
         on = active[b]
         rows.append(
             (
@@ -110,9 +111,9 @@ def _largest(V: Tensor, lot: Tensor) -> Tensor:
 
 def _learn(
     x: Tensor, weight: Tensor, used: Tensor, allowed: Tensor | None, active: Tensor, winners: Tensor,
-    parts: list[int], limits: list[int],
+    parts: list[int], limits: list[int], fan_in: int,
 ) -> None:
-    """Set the synapses from active features to winners, of the sources that are not frozen."""
+    """Set the synapses from active features to winners, of the sources and units that are not frozen."""
     K = weight.shape[2] // winners.shape[1]
     open_ = torch.stack([used[:, s] <= limits[s] for s in range(len(parts))], 1) & active[:, None]  # M, S
     source = torch.arange(len(parts), device=x.device).repeat_interleave(torch.tensor(parts, device=x.device) * WORD)
@@ -122,7 +123,8 @@ def _learn(
     new = new.expand(-1, winners.shape[1], -1)
     unit = (torch.arange(winners.shape[1], device=x.device) * K + winners)[:, None].expand(-1, weight.shape[1], -1)
     old = weight.gather(2, unit)  # M, W, Q
-    fresh = pack(new).transpose(1, 2) & ~old
+    held = unpack(old.transpose(1, 2), x.shape[1]).sum(2)  # M, Q
+    fresh = pack(new & (held <= fan_in)[..., None]).transpose(1, 2) & ~old
     weight.scatter_(2, unit, old | fresh)
     added = unpack(fresh.transpose(1, 2), x.shape[1]).sum(1)  # M, N
     for s in range(len(parts)):
