@@ -1,0 +1,52 @@
+"""Memories by name: the settings with which the published experiments are repeated.
+
+Every number was chosen on training images or training people that were held out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from spiking.kernels.csa import Rule
+from spiking.plasticity.sparsey.fields import around, tiles
+from spiking.plasticity.sparsey.level import LevelPlan
+
+Plans = tuple[int, list[LevelPlan]]
+SHAPE = (24, 16)  # rows and columns of a thinned digit
+
+
+def mnist(units: int = 1024, modules: int = 4) -> Plans:
+    """Twelve macs over windows of 12 x 8 of a 24 x 16 image, with off cells and ten labels."""
+    level = LevelPlan(
+        tiles(SHAPE, (12, 8), (4, 4)), modules, units, labels=10, off=True, band=(2, 96),
+        exponents={"U": 8.0, "O": 8.0, "L": 1.0}, fan_in=0,
+    )  # fmt: skip
+    return SHAPE[0] * SHAPE[1], [level]
+
+
+def capacity(
+    inputs: int = 144, modules: int = 9, units: int = 16, exponents: tuple[float, float] = (4.0, 4.0),
+    normalise: str = "active", least: int = 9,
+) -> Plans:
+    """One mac that hears itself: by default the net of Rinkus' capacity study, 39,168 weights."""
+    level = LevelPlan(
+        torch.arange(inputs)[None], modules, units, beside=around((1, 1)), band=(least, inputs),
+        exponents=dict(zip("UH", exponents, strict=True)), normalise=normalise, rule=Rule(),
+    )  # fmt: skip
+    return inputs, [level]
+
+
+PRESETS: dict[str, Callable[..., Plans]] = {"mnist": mnist, "capacity": capacity}
+
+
+def plans(name: str, **changes: object) -> Plans:
+    """Inputs and plans of a preset.
+
+    Raises:
+        ValueError: if there is none of that name.
+    """
+    if name not in PRESETS:
+        raise ValueError(f"preset: expected one of {', '.join(PRESETS)}, got {name!r}")
+    return PRESETS[name](**changes)
