@@ -94,9 +94,13 @@ def _familiarity(V, Q, K):
 def _drawn(V, psi, gained, rule, lot):
     """A unit of a module by its psi."""
     scale = np.log(rule[3])
+    none = gained / (1.0 + np.exp(rule[6] * (scale + rule[4] * rule[5]))) + 1.0  # most units have no evidence
     total = 0.0
     for k in range(len(V)):
-        total += gained / (1.0 + np.exp(rule[6] * (scale - rule[4] * (V[k] - rule[5])))) + 1.0
+        if V[k] > 0:
+            total += gained / (1.0 + np.exp(rule[6] * (scale - rule[4] * (V[k] - rule[5])))) + 1.0
+        else:
+            total += none
         psi[k] = total
     k = 0
     while k < len(V) - 1 and psi[k] <= lot * total:

@@ -15,15 +15,25 @@ from spiking.plasticity.sparsey.level import LevelPlan
 
 Plans = tuple[int, list[LevelPlan]]
 SHAPE = (24, 16)  # rows and columns of a thinned digit
+FIGURE = (32, 24)  # of a silhouette
 
 
-def mnist(units: int = 1024, modules: int = 4) -> Plans:
+def mnist(units: int = 2048, modules: int = 2) -> Plans:
     """Twelve macs over windows of 12 x 8 of a 24 x 16 image, with off cells and ten labels."""
     level = LevelPlan(
         tiles(SHAPE, (12, 8), (4, 4)), modules, units, labels=10, off=True, band=(2, 96),
         exponents={"U": 8.0, "O": 8.0, "L": 1.0}, fan_in=0,
     )  # fmt: skip
     return SHAPE[0] * SHAPE[1], [level]
+
+
+def weizmann(units: int = 1024, modules: int = 2) -> Plans:
+    """Nine macs over windows of 16 x 12 of a 32 x 24 edge image, with off cells and ten labels."""
+    level = LevelPlan(
+        tiles(FIGURE, (16, 12), (8, 6)), modules, units, labels=10, off=True, band=(2, 192),
+        exponents={"U": 8.0, "O": 8.0, "L": 1.0}, fan_in=0,
+    )  # fmt: skip
+    return FIGURE[0] * FIGURE[1], [level]
 
 
 def capacity(
@@ -38,7 +48,7 @@ def capacity(
     return inputs, [level]
 
 
-PRESETS: dict[str, Callable[..., Plans]] = {"mnist": mnist, "capacity": capacity}
+PRESETS: dict[str, Callable[..., Plans]] = {"mnist": mnist, "weizmann": weizmann, "capacity": capacity}
 
 
 def plans(name: str, **changes: object) -> Plans:

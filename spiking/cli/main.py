@@ -20,6 +20,7 @@ COMMANDS = {
     "evaluate": "measure a trained network on its test recordings: spiking evaluate RUN",
     "continual": "learn tasks in turn and measure what is kept: spiking continual permuted-mnist --root DIR",
     "sdr": "sparse representations and Hebbian memories, theory beside simulation: spiking sdr --out DIR",
+    "sparsey": "single-trial memories of sparse codes, measured: spiking sparsey mnist --root DIR",
     "convert": "turn a language model into a spiking one: spiking convert MODEL --text FILE",
     "generate": "let a language model go on: spiking generate MODEL --prompt TEXT",
     "datasets": "list, prepare or describe data sets: spiking datasets list",

@@ -10,11 +10,13 @@ from spiking.plots.movie import movie
 from spiking.plots.overview import overview
 from spiking.plots.raster import raster
 from spiking.plots.ratios import ratios
+from spiking.plots.sparsey import capacity, code_overlap, codes, learning_time, recall_noise
 from spiking.plots.spikes import event_image, rates
 from spiking.plots.theory import Panel, theory
 
 __all__ = [
-    "Panel", "accuracy_matrix", "bit_planes", "bits_curve", "confusion", "delays", "event_image", "fidelity",
-    "forgetting", "growth", "learning_curve", "movie", "overview", "perplexity_curve", "raster", "rates", "ratios",
-    "spike_counts", "subspaces", "theory",
+    "Panel", "accuracy_matrix", "bit_planes", "bits_curve", "capacity", "code_overlap", "codes", "confusion",
+    "delays", "event_image", "fidelity", "forgetting", "growth", "learning_curve", "learning_time", "movie",
+    "overview", "perplexity_curve", "raster", "rates", "ratios", "recall_noise", "spike_counts", "subspaces",
+    "theory",
 ]  # fmt: skip
