@@ -79,10 +79,10 @@ def centred(masks: Array, height: int, width: int) -> Array:
     Arguments:
         masks: (T, h, w) bool.
     """
-    masks = masks[masks.any((1, 2))]
+    masks = masks[np.flatnonzero(masks.any((1, 2)))]
     if not len(masks):
         return np.zeros((0, height, width), bool)
-    rows, columns = masks.any(2), masks.any(1)
+    rows, columns = np.asarray(masks.any(2)), np.asarray(masks.any(1))
     top, bottom = rows.argmax(1), rows.shape[1] - rows[:, ::-1].argmax(1)
     left, right = columns.argmax(1), columns.shape[1] - columns[:, ::-1].argmax(1)
     pixel = (bottom - top).max() / (height - 2)  # source pixels of one pixel of the picture

@@ -225,7 +225,8 @@ def csa(
         np.zeros((1, 1, S)) if norm is None else norm.numpy(), np.ones((1, 1, W)) if gain is None else gain.numpy(),
         np.full((modules, W), -1, np.int32) if mask is None else mask.numpy(), mask is not None, active.numpy(),
         np.cumsum([0, *parts]), np.array(exponents).reshape(-1, S), np.array(thresholds), np.array(levels),
-        np.array(limits), fan_in, np.array(rule), random, learn, np.uint64(seed % (1 << 64)), np.uint64(step % (1 << 64)),
+        np.array(limits), fan_in, np.array(rule), random, learn, np.uint64(seed % (1 << 64)),
+        np.uint64(step % (1 << 64)),
     )  # fmt: skip
     share = B if learn else SHARE
     out = winners.numpy(), familiarity.numpy(), hypotheses.numpy(), case.numpy()

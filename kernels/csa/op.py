@@ -10,12 +10,12 @@ For a mac with binary synapses w, sources s (bottom-up, horizontal, top-down) of
     winner of q ~ rho, or the largest V, by lot among equals      learning draws, recognition takes the largest
     w_ji  <- 1 for active j and winners i                         while source and unit are not frozen
 
-Rinkus 2010, "A cortical sparse distributed coding model linking mini- and macrocolumn-scale functionality"; Rinkus 2014,
-"Sparsey: event recognition via deep hierarchical sparse distributed codes", table 1. The 1 in psi makes the choice
-uniform at G = 0; the published formula leaves the place of the exponent s4 open: inside, psi reaches eta at V = 1.
-n_s is the number of active features (SparseyCore) or given (the paper's pi-). A mac's matrix of a source freezes once it
-has more synapses than a limit (the paper's critical period), a unit once it has more than another, of all sources: with
-0 a unit keeps the first item that it won and is never a mixture.
+Rinkus 2010, "A cortical sparse distributed coding model linking mini- and macrocolumn-scale functionality"; Rinkus
+2014, "Sparsey: event recognition via deep hierarchical sparse distributed codes", table 1. The 1 in psi makes the
+choice uniform at G = 0; of the two readings of the exponent s4 this one lets psi reach eta at V = 1. n_s is the number
+of active features (SparseyCore) or given (the paper's pi-). A mac's matrix of a source freezes once it has more
+synapses than a limit (the paper's critical period), a unit once it has more than another, of all sources: with 0 a unit
+keeps the first item that it won and is never a mixture.
 
 Several rows of exponents lambda, the cases, make recognition back off: the cases of the first level in which one has G
 at its threshold, and of those the one with the largest G; where none has, the first case.
@@ -195,8 +195,8 @@ def csa(
     numbers = [rule.floor, rule.gamma, rule.chi, *rule.sigma, rule.hypothesis]
     found = torch.ops.spiking.csa(
         x, weight, used, evidence.norm, evidence.gain, wiring.mask, evidence.active, Q, list(parts),
-        [number for row in cases for number in row], thresholds, levels, limits, fan_in, numbers, draw is not None, learn,
-        _signed(seed), _signed(step), resolve(backend, x.device),
+        [number for row in cases for number in row], thresholds, levels, limits, fan_in, numbers, draw is not None,
+        learn, _signed(seed), _signed(step), resolve(backend, x.device),
     )  # fmt: skip
     return Choice(*found)
 

@@ -1,9 +1,9 @@
 """Back-off: recognition that leaves out what contradicts the rest.
 
 A case is a choice of sources with a threshold of familiarity. The cases of a level are tried together and the most
-familiar one that reaches its threshold decides; where none does, the next level is tried, and in the end the first case
-decides. Learning never backs off. After the Java implementation of Sparsey, whose order is HUD 0.90, then HU and UD 0.93,
-then U 0.96. With U as a case of its own a new order of known frames is as familiar as a known one.
+familiar one that reaches its threshold decides; where none does, the next level is tried, and in the end the first
+case decides. Learning never backs off. After the Java implementation of Sparsey, whose order is HUD 0.90, then HU and
+UD 0.93, then U 0.96. With U as a case of its own a new order of known frames is as familiar as a known one.
 """
 
 from __future__ import annotations

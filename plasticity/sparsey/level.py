@@ -1,10 +1,10 @@
 """A level: macs that choose their codes together, by what is below, beside, above them, and by a label.
 
 Sources, in this order, with a letter each: U the active features (or codes of macs) in the receptive field; O, at the
-first level, the features of it that are not active ("off cells"): U alone does not see what is missing; H the codes that
-neighbours and the mac itself had at the frame before, from every module but a unit's own; D the codes that macs above
-had; L a label. A mac is active while its code is younger than its persistence, or if the number of active features in
-its field lies within its band. Rinkus 2014, table 1; kernels/csa has the equations.
+first level, the features of it that are not active ("off cells"): U alone does not see what is missing; H the codes
+that neighbours and the mac itself had at the frame before, from every module but a unit's own; D the codes that macs
+above had; L a label. A mac is active while its code is younger than its persistence, or if the number of active
+features in its field lies within its band. Rinkus 2014, table 1; kernels/csa has the equations.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from spiking.plasticity.sparsey.backoff import LETTERS, BackOff
 
 NORMALISE = ("active", "band")
 HYPOTHESES = ("boost", "divide")
+DEFAULT = Rule()
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,8 +42,8 @@ class LevelPlan:
         fan_in: synapses beyond which a unit is frozen; `None` is never.
         rule: of the choice.
         back_off: cases to try in recognition.
-        hypotheses: what codes of zeta equal hypotheses are worth to others: "boost" zeta^A (the paper), "divide" 1 / zeta
-            (its Java code); nothing above B either way. `None` is 1.
+        hypotheses: what codes of zeta equal hypotheses are worth to others: "boost" zeta^A (the paper), "divide"
+            1 / zeta (the Java code); nothing above B either way. `None` is 1.
         ambiguity: A and B.
 
     Raises:
@@ -63,7 +64,7 @@ class LevelPlan:
     normalise: str = "active"
     freeze: float | None = None
     fan_in: int | None = None
-    rule: Rule = Rule()
+    rule: Rule = DEFAULT
     back_off: BackOff | None = None
     hypotheses: str | None = None
     ambiguity: tuple[float, int] = (1.0, 4)

@@ -104,7 +104,8 @@ class Mac:
         """
         memory = Sparsey.load(path)
         if len(memory.plans) != 1 or len(memory.plans[0].fields) != 1:
-            raise ValueError(f"path: {path} has {sum(len(p.fields) for p in memory.plans)} macs; load it by Sparsey.load")
+            macs = sum(len(plan.fields) for plan in memory.plans)
+            raise ValueError(f"path: {path} has {macs} macs; load it by Sparsey.load")
         mac = cls.__new__(cls)
         mac.memory = memory
         return mac

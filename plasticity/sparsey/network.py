@@ -1,7 +1,7 @@
 """Sparsey: levels of macs that learn sequences of binary frames, each in one pass and in time that does not grow.
 
-Rinkus 2014, "Sparsey: event recognition via deep hierarchical sparse distributed codes". At each frame the levels choose
-their codes from the lowest up; what a mac hears from beside and above are codes of the frame before (level.py).
+Rinkus 2014, "Sparsey: event recognition via deep hierarchical sparse distributed codes". At each frame the levels
+choose their codes from the lowest up; what a mac hears from beside and above are codes of the frame before (level.py).
 """
 
 from __future__ import annotations
@@ -57,7 +57,8 @@ class Sparsey:
         sizes = [inputs, *(len(plan.fields) for plan in plans)]
         for k, plan in enumerate(plans):
             if not -1 <= int(plan.fields.min()) <= int(plan.fields.max()) < sizes[k]:
-                raise ValueError(f"fields: level {k} sees {int(plan.fields.max())}, below it there are 0 to {sizes[k] - 1}")
+                most = int(plan.fields.max())
+                raise ValueError(f"fields: level {k} sees {most}, below it there are 0 to {sizes[k] - 1}")
         labels = {plan.labels for plan in plans if plan.labels}
         if len(labels) > 1:
             raise ValueError(f"labels: expected one number of labels in all levels, got {sorted(labels)}")
@@ -145,9 +146,9 @@ class Sparsey:
     def familiarity(self, items: Any) -> Tensor:
         """(S,) mean G of all macs that were active, between 0 for what is new and 1 for what was learned."""
         trace = self.recognise(items)
-        on = [(winners[..., 0] >= 0).double() for winners in trace.winners]
-        total = sum(((G * there).flatten(1).sum(1) for G, there in zip(trace.familiarity, on, strict=True)), torch.zeros(1))
-        return total / sum((there.flatten(1).sum(1) for there in on), torch.zeros(1)).clamp(min=1)
+        total = torch.stack([G.flatten(1).sum(1) for G in trace.familiarity]).sum(0)
+        active = torch.stack([(winners[..., 0] >= 0).flatten(1).sum(1) for winners in trace.winners]).sum(0)
+        return total / active.clamp(min=1)
 
     @torch.no_grad()
     def scores(self, items: Any) -> Tensor:
@@ -275,7 +276,8 @@ class Sparsey:
         state = [level.silent(B) for level in self.levels]
         rows: list[list[Codes]] = []
         for t in range(T):
-            state = self._frame(x[:, t], hot, state, learn, t if not learn else self.step, free is not None and t >= free)
+            alone = free is not None and t >= free
+            state = self._frame(x[:, t], hot, state, learn, self.step if learn else t, alone)
             rows.append(state)
             if learn:
                 self.step += B

@@ -58,7 +58,8 @@ def read(path: str | os.PathLike[str]) -> tuple[int, list[LevelPlan], dict[str, 
             plans, arrays = [], []
             for k, numbers in enumerate(json.loads(file.attrs["plans"])):
                 group = file[f"level{k}"]
-                plans.append(_plan(numbers, {name: torch.from_numpy(group[name][()]) for name in TENSORS if name in group}))
+                wires = {name: torch.from_numpy(group[name][()]) for name in TENSORS if name in group}
+                plans.append(_plan(numbers, wires))
                 arrays.append({name: torch.from_numpy(group[name][()]) for name in ("weight", "used")})
             return int(file.attrs["inputs"]), plans, {n: file.attrs[n] for n in ("seed", "step")}, arrays
     except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:

@@ -163,7 +163,7 @@ def _noise(given: argparse.Namespace, folder: Path, data: None) -> dict[str, flo
             "error": [row[1] / Q for row in rows], "chance": 1 / K,
         }  # fmt: skip
         for value, (measured, error, theory) in zip(at, rows, strict=True):
-            print(f"{name:<12}{value:>3} of 12 shared  overlap {measured:7.3f} +- {error:.3f}  closed form {theory:7.3f}")
+            print(f"{name:<12}{value:>3} of 12 shared  overlap {measured:7.3f} +- {error:.3f}  theory {theory:7.3f}")
             metrics[f"overlap.{name}.{value}"], metrics[f"overlap.{name}.{value}.theory"] = measured, theory
     plots.code_overlap(curves).savefig(folder / "overlap.png")
     series = {}

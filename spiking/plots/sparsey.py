@@ -27,15 +27,16 @@ def code_overlap(series: Mapping[str, Mapping[str, Any]]) -> Figure:
     for colour, (name, one) in zip(COLOURS, series.items(), strict=False):
         axes.plot(one["similarity"], one["theory"], color=colour, linewidth=1.3, label=name)
         axes.errorbar(
-            one["measured_at"], one["measured"], yerr=2 * np.asarray(one["error"]), fmt="o", color=colour, markersize=3.5,
-            elinewidth=0.8,
-        )
+            one["measured_at"], one["measured"], yerr=2 * np.asarray(one["error"]), fmt="o", color=colour,
+            markersize=3.5, elinewidth=0.8,
+        )  # fmt: skip
         axes.plot([0, 0.03], [one["chance"]] * 2, color=colour, linewidth=2.5, alpha=0.4)
     axes.set(
         xlabel="features shared with the stored item", ylabel="winners shared with its code", xlim=(-0.02, 1.02),
         ylim=(0, 1.03),
     )
-    axes.legend(frameon=False, fontsize=8, loc="upper left", title="closed form, and drawn codes (dots)", title_fontsize=8)
+    title = "closed form, and drawn codes (dots)"
+    axes.legend(frameon=False, fontsize=8, loc="upper left", title=title, title_fontsize=8)
     return chart
 
 
@@ -46,7 +47,7 @@ def recall_noise(series: Mapping[str, Sequence[Mapping[str, float]]], chance: fl
         series: by name, points with "changed", "recall" and "familiarity".
         chance: recall without any memory.
     """
-    chart = figure(8, 3.4)
+    chart = figure(8, 3.7)
     axes = [quiet(a) for a in chart.subplots(1, 2, sharex=True)]
     for a, key, label in zip(axes, ("recall", "familiarity"), ("winners right (%)", "familiarity G"), strict=True):
         factor = 100 if key == "recall" else 1
@@ -57,8 +58,9 @@ def recall_noise(series: Mapping[str, Sequence[Mapping[str, float]]], chance: fl
             )
         a.set(xlabel="active features moved in every frame (%)", ylabel=label, ylim=(0, 1.03 * factor))
     axes[0].axhline(100 * chance, color=GREY, linestyle=":", linewidth=1)
-    axes[0].annotate("chance", (1, 100 * chance), (0, 2), ("axes fraction", "data"), "offset points", ha="right", fontsize=7, color=GREY)
-    axes[1].legend(frameon=False, fontsize=8)
+    axes[0].text(0, 100 * chance + 1, "chance", fontsize=7, color=GREY)
+    handles, labels = axes[1].get_legend_handles_labels()
+    chart.legend(handles, labels, loc="outside upper center", ncols=2, frameon=False, fontsize=8)
     return chart
 
 

@@ -1,8 +1,8 @@
 """How many sequences a mac holds: Rinkus' capacity study, 144 features of which 9 to 12 are active, ten frames.
 
 Sequences are learned one after the other; after each, all so far are recognised again, every code being the context of
-the next, and the share of modules with the right winner is taken. Capacity is the number up to which it is 97 % or more.
-A frame drawn from 144 features with 9 to 12 active is worth log2 of the number of such frames, 56.66 bits.
+the next, and the share of modules with the right winner is taken. Capacity is the number up to which it is 97 % or
+more. A frame drawn from 144 features with 9 to 12 active is worth log2 of the number of such frames, 56.66 bits.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What noise does to codes: the overlap of a code with the stored one, in closed form and drawn; sequences under noise.
+"""What noise does to codes: overlap with the stored code, in closed form and drawn; sequences under noise.
 
 One item is stored. Of a new one with as many active features a share v is the stored one's, so that the stored winner of
 every module has V = v^lambda, all other units 0, and G = v^lambda. Drawn as in learning, the codes share on average
@@ -97,7 +97,9 @@ def noise(
         for each number of features, "recall" (share of right winners), "familiarity" and "changed", the share of a
         frame's active features that moved.
     """
-    memory = Sparsey.from_preset("capacity", seed, modules=modules, units=units, exponents=exponents, normalise=normalise)
+    memory = Sparsey.from_preset(
+        "capacity", seed, modules=modules, units=units, exponents=exponents, normalise=normalise
+    )
     items = sequences(count, seed=seed)
     codes = memory.learn(items).winners[0]
     rows = []
