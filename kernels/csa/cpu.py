@@ -50,6 +50,19 @@ def _sums(x, weight, gain, first, last, out):
 
 
 @jit
+def _counts(x, weight, first, last, count, out):
+    """The same where every word is worth 1, in whole numbers."""
+    count[:] = 0
+    for w in range(first, last):
+        word = x[w]
+        if word != 0:
+            row = weight[w]
+            for i in range(len(count)):
+                count[i] += popcount(np.int32(row[i] & word))
+    out[:] = count
+
+
+@jit
 def _divide(total, Q, K, n):
     """Signals as shares of what is possible, at most 1."""
     for q in range(Q):
@@ -59,7 +72,7 @@ def _divide(total, Q, K, n):
 
 
 @jit
-def _product(share, powers, there, V, work):
+def _product(share, powers, there, V, work, square):
     """V of one case: shares (S, units) to the powers of their sources."""
     some = False
     work[:] = 1.0
@@ -69,9 +82,14 @@ def _product(share, powers, there, V, work):
             power, row = powers[s], share[s]
             whole = int(power)
             if whole == power and whole <= 32:
-                for _ in range(whole):
+                square[:] = row
+                while whole > 0:
+                    if whole % 2:
+                        for i in range(len(work)):
+                            work[i] *= square[i]
+                    whole //= 2
                     for i in range(len(work)):
-                        work[i] *= row[i]
+                        square[i] *= square[i]
             else:
                 for i in range(len(work)):
                     work[i] *= row[i] ** power
@@ -140,7 +158,7 @@ def _set(x, weight, mask, first, last, unit, q):
 
 @jit
 def _task(
-    task, share, x, weight, used, norm, gain, mask, masked, active, bounds, cases, thresholds, levels, limits,
+    task, share, x, weight, used, norm, gain, weighed, mask, masked, active, bounds, cases, thresholds, levels, limits,
     fan_in, rule, random, learn, seed, step, winners, familiarity, hypotheses, case,
 ):
     B, M, W = x.shape
@@ -150,7 +168,7 @@ def _task(
     m, block = task % M, task // M
     shares, there, n = np.empty((S, units)), np.empty(S, np.bool_), np.empty(Q)
     V, best, work, psi = np.empty(units, np.float32), np.empty(units, np.float32), np.empty(units), np.empty(K)
-    held = np.empty(Q, np.int64)
+    held, whole, square = np.empty(Q, np.int64), np.empty(units, np.int32), np.empty(units)
     for b in range(block * share, min((block + 1) * share, B)):
         if not active[b, m]:
             winners[b, m] = -1
@@ -158,7 +176,10 @@ def _task(
             continue
         for s in range(S):
             first, last = bounds[s], bounds[s + 1]
-            _sums(x[b, m], weight[m], gain[min(b, len(gain) - 1), min(m, gain.shape[1] - 1)], first, last, shares[s])
+            if weighed:
+                _sums(x[b, m], weight[m], gain[b, m], first, last, shares[s])
+            else:
+                _counts(x[b, m], weight[m], first, last, whole, shares[s])
             count = 0
             for w in range(first, last):
                 count += popcount(x[b, m, w])
@@ -177,7 +198,7 @@ def _task(
         while c < C:  # a level at a time
             level, clears = levels[c], False
             while c < C and levels[c] == level:
-                _product(shares, cases[c], there, V, work)
+                _product(shares, cases[c], there, V, work, square)
                 found = _familiarity(V, Q, K)
                 if (found >= thresholds[c] and (not clears or found > G)) or c == 0:
                     clears = clears or found >= thresholds[c]
@@ -222,7 +243,8 @@ def csa(
     if not B:
         return winners, familiarity, hypotheses, case
     numbers = (
-        np.zeros((1, 1, S)) if norm is None else norm.numpy(), np.ones((1, 1, W)) if gain is None else gain.numpy(),
+        np.zeros((1, 1, S)) if norm is None else norm.numpy(), np.ones((1, 1, 1)) if gain is None else gain.numpy(),
+        gain is not None,
         np.full((modules, W), -1, np.int32) if mask is None else mask.numpy(), mask is not None, active.numpy(),
         np.cumsum([0, *parts]), np.array(exponents).reshape(-1, S), np.array(thresholds), np.array(levels),
         np.array(limits), fan_in, np.array(rule), random, learn, np.uint64(seed % (1 << 64)),

@@ -9,7 +9,6 @@ from collections.abc import Callable
 
 import torch
 
-from spiking.kernels.csa import Rule
 from spiking.plasticity.sparsey.fields import around, tiles
 from spiking.plasticity.sparsey.level import LevelPlan
 
@@ -38,12 +37,12 @@ def weizmann(units: int = 1024, modules: int = 2) -> Plans:
 
 def capacity(
     inputs: int = 144, modules: int = 9, units: int = 16, exponents: tuple[float, float] = (4.0, 4.0),
-    normalise: str = "active", least: int = 9,
+    normalise: str = "active", least: int = 9, hypotheses: str | None = None,
 ) -> Plans:
     """One mac that hears itself: by default the net of Rinkus' capacity study, 39,168 weights."""
     level = LevelPlan(
         torch.arange(inputs)[None], modules, units, beside=around((1, 1)), band=(least, inputs),
-        exponents=dict(zip("UH", exponents, strict=True)), normalise=normalise, rule=Rule(),
+        exponents=dict(zip("UH", exponents, strict=True)), normalise=normalise, hypotheses=hypotheses,
     )  # fmt: skip
     return inputs, [level]
 

@@ -82,7 +82,7 @@ def _mnist(given: argparse.Namespace, folder: Path, data: Any) -> dict[str, floa
         )
         runs.append({f"{given.on}_{k}" if k.endswith("accuracy") else k: v for k, v in metrics.items()})
         if given.all and len(blocks) > 2:
-            runs[-1] |= {"first_block_seconds": blocks[0], "last_block_seconds": blocks[-1]}
+            runs[-1] |= {"first_block_cpu_seconds": blocks[0], "last_block_cpu_seconds": blocks[-1]}
         if seed == 0:
             folder.mkdir(parents=True, exist_ok=True)
             memory.save(folder / "memory.h5")
@@ -116,28 +116,27 @@ def _capacity(given: argparse.Namespace, folder: Path, data: None) -> dict[str, 
 
     series: dict[str, list[dict[str, float]]] = {}
     metrics: dict[str, float] = {}
-    for kind, lexicon in (("random", None), ("correlated", 100)):
-        for normalise, said in NORMALISE.items():
-            rows = series.setdefault(f"{kind}, {said}", [])
-            for units in UNITS:
-                found = [
-                    capacity(9, units, normalise=normalise, lexicon=lexicon, most=given.sequences, seed=seed)
-                    for seed in range(given.seeds)
-                ]
-                held, worth = mean(found)
-                rows.append(
-                    {"units": units, "synapses": found[0].synapses, "sequences": held, "bits_per_synapse": worth}
-                )
-                name = f"{kind}.{normalise}.K{units}"
-                metrics |= {f"{name}.sequences": held, f"{name}.synapses": float(found[0].synapses)}
-                if kind == "random":  # frames of a lexicon are worth less
-                    metrics[f"{name}.bits_per_synapse"] = worth
-                print(
-                    f"{kind:<11}{said:<20}Q=9 K={units:<4}{found[0].synapses:>8} weights  {held:6.1f} sequences"
-                    + (f"  {worth:.3f} bits per weight" if kind == "random" else ""), flush=True,
-                )  # fmt: skip
-                if held >= given.sequences:
-                    print(f"  all {given.sequences} are held; --sequences asks for more", flush=True)
+    plan: list[tuple[str, str, dict[str, Any]]] = [
+        ("random", "active", {}), ("random", "band", {}), ("correlated", "active", {"lexicon": 100}),
+        ("correlated, boosted", "active", {"lexicon": 100, "hypotheses": "boost"}),
+    ]  # fmt: skip
+    for kind, normalise, more in plan:
+        rows = series.setdefault(f"{kind}, {NORMALISE[normalise]}", [])
+        for units in UNITS:
+            found = [
+                capacity(9, units, normalise=normalise, most=given.sequences, seed=seed, **more)
+                for seed in range(given.seeds)
+            ]
+            held, worth = mean(found)
+            rows.append({"units": units, "synapses": found[0].synapses, "sequences": held, "bits_per_synapse": worth})
+            name = f"{kind.replace(', ', '_')}.{normalise}.K{units}"
+            metrics |= {f"{name}.{key}": float(value) for key, value in rows[-1].items() if key != "units"}
+            print(
+                f"{kind:<21}{NORMALISE[normalise]:<20}Q=9 K={units:<4}{found[0].synapses:>8} weights  "
+                f"{held:6.1f} sequences  {worth:.3f} bits per weight", flush=True,
+            )  # fmt: skip
+            if held >= given.sequences:
+                print(f"  all {given.sequences} are held; --sequences asks for more", flush=True)
     folder.mkdir(parents=True, exist_ok=True)
     plots.capacity(series, RECALL).savefig(folder / "capacity.png")
     return metrics

@@ -123,7 +123,7 @@ def learning_time(seconds: Sequence[float], block: int) -> Figure:
     """Time for each image against how many were learned before it.
 
     Arguments:
-        seconds: of each block of images.
+        seconds: processor time of each block of images.
         block: images of a block.
     """
     chart = figure(5.6, 3.2)
@@ -131,7 +131,7 @@ def learning_time(seconds: Sequence[float], block: int) -> Figure:
     ms = 1e3 * np.asarray(seconds) / block
     axes.plot(block * np.arange(1, len(ms) + 1) / 1e3, ms, color=BLUE, linewidth=1.2)
     axes.axhline(float(np.median(ms)), color=INK, linestyle=":", linewidth=1, label=f"median {np.median(ms):.2f} ms")
-    axes.set(xlabel="images learned (thousands)", ylabel="ms for each image", xlim=(0, None))
+    axes.set(xlabel="images learned (thousands)", ylabel="processor ms for each image", xlim=(0, None))
     axes.set_ylim(0, 1.25 * float(ms.max()))
     axes.legend(frameon=False, fontsize=8)
     return chart

@@ -2,11 +2,14 @@
 
 Sequences are learned one after the other; after each, all so far are recognised again, every code being the context of
 the next, and the share of modules with the right winner is taken. Capacity is the number up to which it is 97 % or
-more. A frame drawn from 144 features with 9 to 12 active is worth log2 of the number of such frames, 56.66 bits.
+more. A frame drawn from 144 features with 9 to 12 active is worth log2 of the number of such frames, 56.66 bits; one drawn
+from a lexicon of 100, log2 100. There a first frame may have been learned in several places, and its code is a mixture
+until the next one settles which: what the correction for multiple hypotheses is for.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -64,14 +67,14 @@ def stored(
 
 def capacity(
     modules: int, units: int, *, normalise: str = "active", exponents: tuple[float, float] = (4.0, 4.0),
-    lexicon: int | None = None, most: int = 400, frames: int = 10, active: tuple[int, int] = (9, 12), seed: int = 0,
-    recall: float = RECALL,
+    hypotheses: str | None = None, lexicon: int | None = None, most: int = 400, frames: int = 10,
+    active: tuple[int, int] = (9, 12), seed: int = 0, recall: float = RECALL,
 ) -> Capacity:
     """The capacity of a net of one mac.
 
     Arguments:
         modules, units: Q and K.
-        normalise, exponents: as `LevelPlan` has them, for U and H.
+        normalise, exponents, hypotheses: as `LevelPlan` has them, for U and H.
         lexicon: correlated sequences, see `sequences`.
         most: sequences at which to stop.
         frames, active: of a sequence.
@@ -79,12 +82,14 @@ def capacity(
         recall: the share of right winners that counts as holding.
     """
     memory = Sparsey.from_preset(
-        "capacity", seed, modules=modules, units=units, exponents=exponents, normalise=normalise, least=active[0]
+        "capacity", seed, modules=modules, units=units, exponents=exponents, normalise=normalise, least=active[0],
+        hypotheses=hypotheses,
     )
     items = sequences(most, frames, 144, active, lexicon, seed)
     curve = stored(memory, items, recall)
     held = sum(value >= recall for value in curve)
-    worth = held * frames * bits(144, active) / memory.synapses
+    frame = bits(144, active) if lexicon is None else math.log2(lexicon)
+    worth = held * frames * frame / memory.synapses
     return Capacity(modules, units, memory.synapses, held, worth, curve)
 
 

@@ -1,7 +1,7 @@
 """What noise does to codes: overlap with the stored code, in closed form and drawn; sequences under noise.
 
-One item is stored. Of a new one with as many active features a share v is the stored one's, so that the stored winner of
-every module has V = v^lambda, all other units 0, and G = v^lambda. Drawn as in learning, the codes share on average
+One item is stored. Of a new one with as many active features a share v is the stored one's, so that the stored winner
+of every module has V = v^lambda, all other units 0, and G = v^lambda. Drawn as in learning, the codes share on average
 
     E = Q rho,    rho = psi(V; G) / (psi(V; G) + (K - 1) psi(0; G))
 
