@@ -79,7 +79,7 @@ class Mac:
             check.in_band(check.frames(item, self.memory.inputs, self.memory.device), self.memory.plans[0])
         return _like(item, x.winners[0][:, :, 0]), _like(item, x.familiarity[0])
 
-    def recall(self, prompt: Any, frames: int, threshold: float = 0.75) -> Tensor:
+    def recall(self, prompt: Any, frames: int, threshold: float = 0.9) -> Tensor:
         """Replay a sequence from its first frames; as `Sparsey.recall`."""
         return self.memory.recall(prompt, frames, threshold)
 

@@ -178,7 +178,7 @@ class Sparsey:
         return self.scores(items).argmax(1)
 
     @torch.no_grad()
-    def recall(self, prompt: Any, frames: int, threshold: float = 0.75) -> Tensor:
+    def recall(self, prompt: Any, frames: int, threshold: float = 0.9) -> Tensor:
         """Replay a sequence from its first frames.
 
         Arguments:

@@ -50,8 +50,12 @@ def _data(given: argparse.Namespace) -> Any:
     if given.what == "mnist":
         from spiking.datasets import images
 
-        test = images("mnist", "train" if given.on == "valid" else "test", given.root)
-        return images("mnist", "train", given.root), test
+        train, labels = images("mnist", "train", given.root)
+        if given.on == "test":
+            return (train, labels), images("mnist", "test", given.root)
+        if len(train) <= HELD_OUT:
+            raise Mistake(f"--on valid: expected more than {HELD_OUT} training images, got {len(train)}")
+        return (train[:-HELD_OUT], labels[:-HELD_OUT]), (train[-HELD_OUT:], labels[-HELD_OUT:])
     if given.what == "weizmann":
         from spiking.datasets.silhouettes import read
         from spiking.plasticity.sparsey.presets import FIGURE
@@ -70,10 +74,6 @@ def _mnist(given: argparse.Namespace, folder: Path, data: Any) -> dict[str, floa
     from spiking.training.report import combine
 
     (train, labels), (test, answers) = data
-    if given.on == "valid":
-        if len(train) <= HELD_OUT:
-            raise Mistake(f"--on valid: expected more than {HELD_OUT} training images, got {len(train)}")
-        train, labels, test, answers = train[:-HELD_OUT], labels[:-HELD_OUT], test[-HELD_OUT:], answers[-HELD_OUT:]
     seen, runs = lines(test), []
     for seed in range(given.seeds):
         chosen = np.arange(len(train)) if given.all else balanced(labels, given.per_class, seed)

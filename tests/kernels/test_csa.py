@@ -17,15 +17,16 @@ BACKENDS = ["reference", "numba", TRITON]
 RINKUS_2010 = Rule(floor=0.0, gamma=7.0, sigma=(1.0, 26.0, 0.5, 1.0))
 
 
-def run(backend, B=5, M=2, Q=3, K=5, learn=False, random=False, mask=False, gain=False, norm=False, fan_in=None, seed=0):
+def run(
+    backend, B=5, M=2, Q=3, K=5, learn=False, random=False, mask=False, gain=False, norm=False, fan_in=None, seed=0
+):
     g = torch.Generator().manual_seed(seed)
     parts = (2, 1, 1)
     W = sum(parts)
     x = pack(torch.rand(B, M, W * 32, generator=g) < 0.1)
     weight = pack(torch.rand(M, Q * K, W * 32, generator=g) < (0.0 if learn else 0.3)).transpose(1, 2).contiguous()
-    wiring = Wiring(
-        Q, parts, pack(torch.rand(Q, W * 32, generator=g) < 0.8) if mask else None, (40, 30, 20) if learn else None, fan_in
-    )
+    allowed = pack(torch.rand(Q, W * 32, generator=g) < 0.8) if mask else None
+    wiring = Wiring(Q, parts, allowed, (40, 30, 20) if learn else None, fan_in)
     evidence = Evidence(
         [[1, 1, 1], [2, 1, 0], [0, 2.5, 1], [1, 0, 0]], [0.4, 0.3, 0.3, 0.2], [0, 1, 1, 2],
         torch.randint(0, 9, (B, M, 3), generator=g).double() if norm else None,
@@ -120,8 +121,9 @@ def test_overlap_of_codes_has_the_closed_form(setting, backend):
     from spiking.plasticity.sparsey.study.noise import overlaps
 
     rule, exponent, Q, K = setting
-    draws = {"reference": 120, "numba": 2000}.get(backend, 40)
-    for measured, error, wanted in overlaps((0, 4, 5, 6, 12), draws, rule, exponent, Q, K, backend=backend):
+    draws = {"reference": 120, "numba": 2000, "triton": 12}[backend]  # interpreted kernels are slow
+    values = (0, 5, 12) if backend == "triton" else (0, 4, 5, 6, 12)
+    for measured, error, wanted in overlaps(values, draws, rule, exponent, Q, K, backend=backend):
         assert abs(measured - wanted) < 4 * max(error, 0.02 / draws**0.5 * Q)
 
 
@@ -161,7 +163,8 @@ def test_opcheck():
     weight, used = torch.zeros(1, 1, 4, dtype=torch.int32), torch.zeros(1, 1, dtype=torch.int32)
     x = torch.ones(2, 1, 1, dtype=torch.int32)
     rule = [0.1, 2.0, 100.0, 0.1, 4.0, 1.0, 8.0, 0.95]
-    given = (x, weight, used, None, None, None, None, 2, [1], [1.0], [0.0], [0], [99], 99, rule, True, True, 0, 0, "numba")
+    numbers = (2, [1], [1.0], [0.0], [0], [99], 99, rule, True, True, 0, 0, "numba")
+    given = (x, weight, used, None, None, None, None, *numbers)
     torch.library.opcheck(torch.ops.spiking.csa, given)
 
 

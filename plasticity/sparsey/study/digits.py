@@ -60,8 +60,9 @@ def digits(
         the memory, metrics, processor seconds of each block of 1000 training images (a busy machine stretches others),
         and the labels it gives to the test images.
     """
-    memory = Sparsey.from_preset("mnist", seed, **changes)
     cells = widen(train[0], SHAPE)
+    Sparsey.from_preset("mnist", **changes).learn(cells[:1])  # compiles what is timed
+    memory = Sparsey.from_preset("mnist", seed, **changes)
     blocks, wall = [], time.perf_counter()
     for begin in range(0, len(cells), BLOCK):
         part = slice(begin, begin + BLOCK)
@@ -69,7 +70,8 @@ def digits(
         memory.learn(cells[part, None], train[1][part].astype(np.int64))
         blocks.append(time.process_time() - start)
         if len(blocks) % 10 == 0 or begin + BLOCK >= len(cells):
-            report(f"learned {min(begin + BLOCK, len(cells))} of {len(cells)} images, {sum(blocks):.1f} processor seconds")
+            so_far = min(begin + BLOCK, len(cells))
+            report(f"learned {so_far} of {len(cells)} images in {sum(blocks):.1f} processor seconds")
     start = time.perf_counter()
     wall = start - wall
     looks = widen(test[0], SHAPE)
