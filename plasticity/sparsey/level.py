@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from spiking.kernels.csa import Choice, Draw, Evidence, Rule, Wiring, csa, pack, words
+from spiking.kernels.csa import WORD, Choice, Draw, Evidence, Rule, Wiring, csa, pack, unpack, words
 from spiking.plasticity.sparsey.backoff import LETTERS, BackOff
+from spiking.plasticity.sparsey.permanence import Permanence
 
 NORMALISE = ("active", "band")
 HYPOTHESES = ("boost", "divide")
@@ -40,6 +41,7 @@ class LevelPlan:
         normalise: n_s is the number of "active" features, or the "band"'s least number (table 1; more count as 1).
         freeze: share of a matrix's synapses beyond which it is frozen; `None` is never.
         fan_in: synapses beyond which a unit is frozen; `None` is never.
+        fades: whether synapses fade unless what made them recurs (permanence.py); one counts until its weight is 0.
         rule: of the choice.
         back_off: cases to try in recognition.
         hypotheses: what codes of zeta equal hypotheses are worth to others: "boost" zeta^A (the paper), "divide"
@@ -64,6 +66,7 @@ class LevelPlan:
     normalise: str = "active"
     freeze: float | None = None
     fan_in: int | None = None
+    fades: bool = False
     rule: Rule = DEFAULT
     back_off: BackOff | None = None
     hypotheses: str | None = None
@@ -154,6 +157,7 @@ class Level:
         W = sum(parts.values())
         self.weight = torch.zeros(M, W, Q * K, dtype=torch.int32)
         self.used = torch.zeros(M, len(parts), dtype=torch.int32)
+        self.permanence = [Permanence(W * WORD, Q * K, plan.persistence) for _ in range(M)] if plan.fades else []
         self.mask = None
         if "H" in parts and Q > 1:
             own = torch.arange(Q * K) // K != torch.arange(Q)[:, None]  # (Q, Q K)
@@ -228,7 +232,27 @@ class Level:
             x, self.weight, wiring, evidence, plan.rule, draw if learn else None, learn=learn, used=self.used,
             backend=backend, ties=draw,
         )
+        if learn and self.permanence:
+            self._fade(x, found.winners, new, step)
         return self._next(found, new, holds, before, plain)
+
+    def _fade(self, x: Tensor, winners: Tensor, new: Tensor, frame: int) -> None:
+        """Note the coincidences of one item (1, M, ...), forget synapses of weight 0, keep those of frozen macs."""
+        units = torch.arange(self.weight.shape[2])
+        for m in new[0].nonzero().flatten().tolist():
+            synapses = self.permanence[m]
+            won = winners[0, m][units // self.plan.units] == units % self.plan.units
+            synapses.learn(unpack(x[0, m], len(synapses.last)), won, frame)
+            alive = pack((synapses.weight(frame) > 0).t()).t()
+            self.weight[m] &= alive
+            if bool(self.frozen[m].all()):
+                synapses.freeze(frame)
+            else:
+                first = 0
+                for s, part in enumerate(self.parts.values()):
+                    rows = self.weight[m, first : first + part].t()
+                    self.used[m, s] = int(unpack(rows, part * WORD).sum())
+                    first += part
 
     def _next(self, found: Choice, new: Tensor, holds: Tensor, before: Codes, plain: bool) -> Codes:
         Q = self.plan.modules

@@ -98,7 +98,13 @@ class Sparsey:
         return all(bool(level.frozen[:, 0].all()) for level in self.levels)
 
     def to(self, device: torch.device | str) -> Sparsey:
-        """The same memory on another device; returns itself."""
+        """The same memory on another device; returns itself.
+
+        Raises:
+            ValueError: if synapses fade, which they do on a CPU alone.
+        """
+        if any(plan.fades for plan in self.plans) and torch.device(device).type != "cpu":
+            raise ValueError(f"device: synapses that fade do so on a CPU alone, got {device}")
         for level in self.levels:
             level.weight, level.used = level.weight.to(device), level.used.to(device)
             level.mask = None if level.mask is None else level.mask.to(device)
@@ -124,7 +130,8 @@ class Sparsey:
         if self.frozen and not self._warned:
             self._warned = True
             warnings.warn("the memory is frozen: it learns nothing more", FrozenWarning, stacklevel=2)
-        if x.shape[1] == 1:  # nothing is heard from the past: a level learns all items before the next one sees them
+        # Where nothing is heard from the past a level learns all items before the next one sees them.
+        if x.shape[1] == 1 and not any(plan.fades for plan in self.plans):
             trace = self._run(x, labels, True)
         else:
             trace = _joined([self._run(x[s : s + 1], labels[s : s + 1], True) for s in range(len(x))])
@@ -243,6 +250,8 @@ class Sparsey:
         memory = cls(inputs, plans, int(numbers["seed"]))
         memory.step = int(numbers["step"])
         for k, level in enumerate(memory.levels):
+            for m, synapses in enumerate(level.permanence):
+                synapses.last, synapses.stiffness = arrays[k]["last"][m], arrays[k]["stiffness"][m]
             for name in ("weight", "used"):
                 given = arrays[k][name]
                 if given.shape != getattr(level, name).shape:

@@ -2,6 +2,7 @@
 
     attributes: format, version, inputs, seed, step, plans (JSON, a list)
     /level<k>/weight (M, W, Q K) int32    /level<k>/used (M, sources) int32    /level<k>/fields, beside, above
+    /level<k>/last, stiffness (M, 32 W, Q K) where synapses fade
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 FORMAT, VERSION = "spiking-sparsey", 1
 TENSORS = ("fields", "beside", "above")
+FADING = ("last", "stiffness")
 
 
 def write(path: str | os.PathLike[str], memory: Sparsey) -> None:
@@ -43,6 +45,10 @@ def write(path: str | os.PathLike[str], memory: Sparsey) -> None:
                     group.create_dataset(name, data=getattr(plan, name).cpu().numpy())
             group.create_dataset("weight", data=level.weight.cpu().numpy(), compression="gzip")
             group.create_dataset("used", data=level.used.cpu().numpy())
+            if level.permanence:
+                for name in FADING:
+                    whole = torch.stack([getattr(synapses, name) for synapses in level.permanence])
+                    group.create_dataset(name, data=whole.numpy(), compression="gzip")
 
 
 def read(path: str | os.PathLike[str]) -> tuple[int, list[LevelPlan], dict[str, Any], list[dict[str, Tensor]]]:
@@ -60,7 +66,8 @@ def read(path: str | os.PathLike[str]) -> tuple[int, list[LevelPlan], dict[str, 
                 group = file[f"level{k}"]
                 wires = {name: torch.from_numpy(group[name][()]) for name in TENSORS if name in group}
                 plans.append(_plan(numbers, wires))
-                arrays.append({name: torch.from_numpy(group[name][()]) for name in ("weight", "used")})
+                kept = ("weight", "used", *(FADING if plans[-1].fades else ()))
+                arrays.append({name: torch.from_numpy(group[name][()]) for name in kept})
             return int(file.attrs["inputs"]), plans, {n: file.attrs[n] for n in ("seed", "step")}, arrays
     except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise damaged(path, str(error)) from error

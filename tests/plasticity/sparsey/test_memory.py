@@ -161,6 +161,24 @@ def test_a_matrix_freezes_and_says_so_once():
     assert torch.equal(level.weight, before)
 
 
+def test_synapses_fade_unless_their_item_recurs(tmp_path):
+    once, twice, other = item(*range(10)), item(*range(20, 30)), item(*range(60, 70))
+    mac = Mac(144, 6, 8, fades=True)
+    mac.learn(torch.stack([once, twice])[:, None])
+    assert mac.recognise(once)[1] == 1
+    mac.memory.step = 1500
+    mac.learn(twice)
+    mac.save(tmp_path / "m.h5")
+    mac = Mac.load(tmp_path / "m.h5")
+    mac.memory.step = 4000
+    mac.learn(other)
+    assert mac.recognise(once)[1] == 0 and mac.recognise(twice)[1] == 1 and mac.recognise(other)[1] == 1
+    level = mac.memory.levels[0]
+    assert int(level.used.sum()) == 2 * 10 * 6
+    with pytest.raises(ValueError, match="fade do so on a CPU"):
+        mac.memory.to("cuda")
+
+
 def test_labels_are_told_by_familiarity():
     prototypes = sequences(3, frames=1)
     plan = LevelPlan(torch.arange(144)[None], 8, 32, labels=3, off=True, exponents={"U": 4.0, "O": 4.0}, fan_in=0)
