@@ -37,7 +37,7 @@ class LevelPlan:
         off: whether what is not active in a field is a source too; only at the first level.
         band: least and most active features (or macs) in the field of an active mac.
         persistence: frames that a code is held.
-        exponents: lambda of U, O, H, D and L; `start` replaces U's where a mac has no code of the past to go by.
+        exponents: lambda of U, O, H, D and L; `start` replaces U's at a first frame.
         normalise: n_s is the number of "active" features, or the "band"'s least number (table 1; more count as 1).
         freeze: share of a matrix's synapses beyond which it is frozen; `None` is never.
         fan_in: synapses beyond which a unit is frozen; `None` is never.

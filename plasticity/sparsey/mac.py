@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from spiking.kernels.csa import Rule
+from spiking.plasticity.sparsey import check
 from spiking.plasticity.sparsey.fields import around
 from spiking.plasticity.sparsey.level import LevelPlan
 from spiking.plasticity.sparsey.network import Sparsey
@@ -72,12 +73,9 @@ class Mac:
         Raises:
             ValueError: if it is not binary or outside the band.
         """
-        x = self.memory.recognise(item)
-        if bool((x.winners[0] < 0).any()):
-            from spiking.plasticity.sparsey import check
-
-            check.in_band(check.frames(item, self.memory.inputs, self.memory.device), self.memory.plans[0])
-        return _like(item, x.winners[0][:, :, 0]), _like(item, x.familiarity[0])
+        check.in_band(check.frames(item, self.memory.inputs, self.memory.device), self.memory.plans[0])
+        trace = self.memory.recognise(item)
+        return _like(item, trace.winners[0][:, :, 0]), _like(item, trace.familiarity[0][:, :, 0])
 
     def recall(self, prompt: Any, frames: int, threshold: float = 0.9) -> Tensor:
         """Replay a sequence from its first frames; as `Sparsey.recall`."""

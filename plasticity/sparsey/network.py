@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -105,7 +106,10 @@ class Sparsey:
         """
         if any(plan.fades for plan in self.plans) and torch.device(device).type != "cpu":
             raise ValueError(f"device: synapses that fade do so on a CPU alone, got {device}")
-        for level in self.levels:
+        for k, level in enumerate(self.levels):
+            wires = {name: getattr(level.plan, name) for name in storage.TENSORS}
+            level.plan = replace(level.plan, **{name: None if w is None else w.to(device) for name, w in wires.items()})
+            self.plans = (*self.plans[:k], level.plan, *self.plans[k + 1 :])
             level.weight, level.used = level.weight.to(device), level.used.to(device)
             level.mask = None if level.mask is None else level.mask.to(device)
         return self

@@ -1,6 +1,7 @@
 """Memories by name: the settings with which the published experiments are repeated.
 
-Every number was chosen on training images or training people that were held out.
+The numbers of "mnist" were chosen on 1,500 of the last 10,000 training images, held out; those of "weizmann" are the
+same in other windows, the first that were tried; the exponents of "capacity" are those of the best of several nets.
 """
 
 from __future__ import annotations

@@ -45,6 +45,7 @@ def test_four_disjoint_items_have_codes_of_their_own():
     mac = Mac(inputs=16, modules=5, units=8, seed=0)
     items = torch.stack([item(*range(3 * k, 3 * k + 3), inputs=16) for k in range(4)])[:, None]
     codes = mac.learn(items)
+    assert codes.shape == (4, 1, 5) and mac.recognise(items)[1].shape == (4, 1)
     assert len(codes.flatten(1).unique(dim=0)) == 4
     again, familiarity = mac.recognise(items)
     assert torch.equal(again, codes) and bool((familiarity == 1).all())
@@ -122,6 +123,15 @@ def test_levels_learn_and_recognise_through_each_other():
         assert float((a == b).double().mean()) > 0.9  # chance is 1 / 12 and 1 / 5
     assert bool((memory.familiarity(items) > memory.familiarity(items.roll(1, 2)) + 0.2).all())
     assert (memory.levels[0].used[:, 2] > 0).all()
+
+
+@pytest.mark.gpu
+def test_a_gpu_draws_the_same_codes():
+    items = sequences(3, frames=4, inputs=64, active=(10, 14))
+    here, there = two_levels(hypotheses="boost"), two_levels(hypotheses="boost").to("cuda")
+    for a, b in zip(here.learn(items).winners, there.learn(items.cuda()).winners, strict=True):
+        assert torch.equal(a, b.cpu())
+    assert same(weights(here), [w.cpu() for w in weights(there)])
 
 
 def test_a_code_is_held_as_long_as_its_level_persists():
