@@ -24,7 +24,7 @@ LOOSE = ["B", "M", "W", "Q", "K", "S", "C", "share", "fan_in"]
 
 
 @triton.jit
-def popcount(word):  # type: ignore[no-untyped-def]
+def popcount(word):
     """Bits of int32 words that are set."""
     x = word.to(tl.uint32, bitcast=True)
     x = x - ((x >> 1) & 0x55555555)
@@ -35,7 +35,7 @@ def popcount(word):  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def mix(x):  # type: ignore[no-untyped-def]
+def mix(x):
     """splitmix64's finish."""
     x = (x ^ (x >> 30)) * MIX_A
     x = (x ^ (x >> 27)) * MIX_B

@@ -87,11 +87,11 @@ class LevelPlan:
             raise ValueError(f"band: expected 1 <= least <= most, got {self.band}")
         if set(self.exponents) - set(LETTERS) or min(self.exponents.values(), default=0) < 0:
             raise ValueError(f"exponents: expected numbers of 0 or more for letters of {LETTERS}, got {self.exponents}")
-        for name, given, choices in (
+        for name, word, choices in (
             ("normalise", self.normalise, NORMALISE), ("hypotheses", self.hypotheses, (None, *HYPOTHESES)),
         ):  # fmt: skip
-            if given not in choices:
-                raise ValueError(f"{name}: expected one of {', '.join(map(str, choices))}, got {given!r}")
+            if word not in choices:
+                raise ValueError(f"{name}: expected one of {', '.join(map(str, choices))}, got {word!r}")
         if self.freeze is not None and not 0 <= self.freeze <= 1:
             raise ValueError(f"freeze: expected a share from 0 to 1, got {self.freeze}")
 

@@ -86,7 +86,6 @@ def _plan(numbers: dict[str, Any], tensors: dict[str, Tensor]) -> LevelPlan:
     rule, back_off = numbers.pop("rule"), numbers.pop("back_off")
     floor, gamma, chi, sigma, hypothesis = rule
     numbers["band"], numbers["ambiguity"] = tuple(numbers["band"]), tuple(numbers["ambiguity"])
-    return LevelPlan(
-        rule=Rule(floor, gamma, chi, tuple(sigma), hypothesis),
-        back_off=None if back_off is None else BackOff(*(tuple(part) for part in back_off)), **numbers, **tensors,
-    )
+    numbers["rule"] = Rule(floor, gamma, chi, tuple(sigma), hypothesis)
+    numbers["back_off"] = None if back_off is None else BackOff(*(tuple(part) for part in back_off))
+    return LevelPlan(**numbers | tensors)

@@ -172,14 +172,14 @@ def _noise(given: argparse.Namespace, folder: Path, data: None) -> dict[str, flo
                 noise(range(8), normalise=normalise, exponents=(exponent, exponent), seed=seed)
                 for seed in range(given.seeds)
             ]
-            rows = [{key: float(np.mean([run[k][key] for run in runs])) for key in runs[0][k]} for k in range(8)]
-            series[f"{said}, exponents {exponent:g}"] = rows
-            for row in rows:
-                name = f"{normalise}.exponent{exponent:g}.moved{row['moved']:g}"
-                metrics |= {f"{name}.recall": row["recall"], f"{name}.familiarity": row["familiarity"]}
+            means = [{key: float(np.mean([run[k][key] for run in runs])) for key in runs[0][k]} for k in range(8)]
+            series[f"{said}, exponents {exponent:g}"] = means
+            for mean in means:
+                name = f"{normalise}.exponent{exponent:g}.moved{mean['moved']:g}"
+                metrics |= {f"{name}.recall": mean["recall"], f"{name}.familiarity": mean["familiarity"]}
                 print(
-                    f"{said:<20}exponents {exponent:g}  {row['moved']:g} features of a frame moved: "
-                    f"recall {100 * row['recall']:5.1f} %  G {row['familiarity']:.3f}", flush=True,
+                    f"{said:<20}exponents {exponent:g}  {mean['moved']:g} features of a frame moved: "
+                    f"recall {100 * mean['recall']:5.1f} %  G {mean['familiarity']:.3f}", flush=True,
                 )  # fmt: skip
     plots.recall_noise(series, 1 / 16).savefig(folder / "noise.png")
     memory, items = Sparsey.from_preset("capacity"), sequences(10)
