@@ -148,8 +148,7 @@ def train_digits(example: ModuleType, words: list[str], printed: Callable[[], st
 
 CHECKS = (
     camera, cochlea, convert_llm, delays, fidelity, forgetting_curves, nir_exchange, own_neuron, own_recordings,
-    sdr, sparse_synapses, spike_code, train_digits,
-    sparse_synapses, sparsey, spike_code, train_digits,
+    sdr, sparse_synapses, sparsey, spike_code, train_digits,
 )  # fmt: skip
 SMALL = {check.__name__: check for check in CHECKS}
 
