@@ -143,6 +143,14 @@ def sparse_synapses(example: ModuleType, words: list[str], printed: Callable[[],
     assert (Path(words[2]) / "sparse_synapses.png").stat().st_size > 5_000
 
 
+def sparsey(example: ModuleType, words: list[str], printed: Callable[[], str]) -> None:
+    """Stored sequences come back through noise, digits by familiarity."""
+    recall, accuracy = example.main()
+    assert recall > 0.95 and accuracy > 0.8
+    assert re.match(r"replayed (\d+) of \1 features", printed())
+    assert (Path(words[2]) / "sparsey_codes.png").stat().st_size > 10_000
+
+
 def spike_code(example: ModuleType, words: list[str], printed: Callable[[], str]) -> None:
     """The finer the code, the smaller the error."""
     errors = example.main(vectors=8)
@@ -158,7 +166,7 @@ def train_digits(example: ModuleType, words: list[str], printed: Callable[[], st
 
 CHECKS = (
     camera, cochlea, convert_llm, delays, elm_neuron, fidelity, forgetting_curves, nir_exchange, own_neuron,
-    own_recordings, reservoir, sdr, sparse_synapses, spike_code, train_digits,
+    own_recordings, reservoir, sdr, sparse_synapses, sparsey, spike_code, train_digits,
 )  # fmt: skip
 SMALL = {check.__name__: check for check in CHECKS}
 

@@ -21,6 +21,7 @@ COMMANDS = {
     "continual": "learn tasks in turn and measure what is kept: spiking continual permuted-mnist --root DIR",
     "sdr": "sparse representations and Hebbian memories, theory beside simulation: spiking sdr --out DIR",
     "reservoir": "a liquid state machine on event recordings: spiking reservoir nalsm --data digits",
+    "sparsey": "single-trial memories of sparse codes, measured: spiking sparsey mnist --root DIR",
     "convert": "turn a language model into a spiking one: spiking convert MODEL --text FILE",
     "generate": "let a language model go on: spiking generate MODEL --prompt TEXT",
     "datasets": "list, prepare or describe data sets: spiking datasets list",

@@ -20,14 +20,15 @@ from spiking.plots.reservoir import (
     separation,
     unseen_pairs,
 )
+from spiking.plots.sparsey import capacity, code_overlap, codes, learning_time, recall_noise
 from spiking.plots.spikes import event_image, rates
 from spiking.plots.tasks import agreement, detection, loss_curve, membrane, time_constants
 from spiking.plots.theory import Panel, theory
 
 __all__ = [
-    "Panel", "accuracy_matrix", "agreement", "bit_planes", "bits_curve", "branching", "confusion", "degrees",
-    "delays", "detection", "divergence", "event_image", "fidelity", "forgetting", "gain_sweep", "growth",
-    "learning_curve", "loss_curve", "membrane", "memory", "movie", "overview", "perplexity_curve", "ranks",
-    "raster", "rates", "ratios", "separation", "spike_counts", "subspaces", "theory", "time_constants",
-    "unseen_pairs",
+    "Panel", "accuracy_matrix", "agreement", "bit_planes", "bits_curve", "branching", "capacity", "code_overlap",
+    "codes", "confusion", "degrees", "delays", "detection", "divergence", "event_image", "fidelity", "forgetting",
+    "gain_sweep", "growth", "learning_curve", "learning_time", "loss_curve", "membrane", "memory", "movie",
+    "overview", "perplexity_curve", "ranks", "raster", "rates", "ratios", "recall_noise", "separation",
+    "spike_counts", "subspaces", "theory", "time_constants", "unseen_pairs",
 ]  # fmt: skip

@@ -1,0 +1,337 @@
+"""Sparsey: levels of macs that learn sequences of binary frames, each in one pass and in time that does not grow.
+
+Rinkus 2014, "Sparsey: event recognition via deep hierarchical sparse distributed codes". At each frame the levels
+choose their codes from the lowest up; what a mac hears from beside and above are codes of the frame before (level.py).
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from spiking.kernels.csa import pack, unpack
+from spiking.plasticity.sparsey import check, storage
+from spiking.plasticity.sparsey.level import Codes, Level, LevelPlan, Signal, active_below, gather, seen
+
+SHARE = 256  # items of a pass
+
+
+class FrozenWarning(UserWarning):
+    """A memory whose critical period is over was asked to learn."""
+
+
+class Trace(NamedTuple):
+    """What a memory did, a tensor for each level.
+
+    Attributes:
+        winners: (S, T, M, Q) int32, -1 where a mac was not active.
+        familiarity: (S, T, M) G, 0 where it was not.
+    """
+
+    winners: tuple[Tensor, ...]
+    familiarity: tuple[Tensor, ...]
+
+
+class Sparsey:
+    """An associative memory of sequences.
+
+    Arguments:
+        inputs: N, features of a frame.
+        plans: its levels, the lowest first.
+        seed: of every draw; equal seeds and items make equal codes in every backend.
+        backend: "reference", "numba", "triton"; `None` follows `set_backend` and the device.
+
+    Raises:
+        ValueError: naming the argument that does not fit.
+    """
+
+    def __init__(self, inputs: int, plans: Sequence[LevelPlan], seed: int = 0, backend: str | None = None) -> None:
+        if not plans:
+            raise ValueError("plans: expected at least one level, got none")
+        self.inputs, self.plans, self.seed, self.backend = inputs, tuple(plans), seed, backend
+        sizes = [inputs, *(len(plan.fields) for plan in plans)]
+        for k, plan in enumerate(plans):
+            if not -1 <= int(plan.fields.min()) <= int(plan.fields.max()) < sizes[k]:
+                most = int(plan.fields.max())
+                raise ValueError(f"fields: level {k} sees {most}, below it there are 0 to {sizes[k] - 1}")
+        labels = {plan.labels for plan in plans if plan.labels}
+        if len(labels) > 1:
+            raise ValueError(f"labels: expected one number of labels in all levels, got {sorted(labels)}")
+        self.labels = max(labels, default=0)
+        below, above = [None, *plans[:-1]], [*plans[1:], None]
+        self.levels = [
+            Level(plan, low, high, seed + (k << 32))
+            for k, (plan, low, high) in enumerate(zip(plans, below, above, strict=True))
+        ]
+        self.step, self._warned = 0, False
+
+    @classmethod
+    def from_preset(cls, name: str, seed: int = 0, **changes: Any) -> Sparsey:
+        """One of `PRESETS`.
+
+        Arguments:
+            name: "mnist", "weizmann" or "capacity".
+            seed: of every draw.
+            changes: of the preset's own arguments (presets.py).
+
+        Raises:
+            ValueError: if there is no such preset.
+        """
+        from spiking.plasticity.sparsey.presets import plans
+
+        inputs, levels = plans(name, **changes)
+        return cls(inputs, levels, seed)
+
+    @property
+    def synapses(self) -> int:
+        """How many binary weights there are."""
+        return sum(level.synapses for level in self.levels)
+
+    @property
+    def frozen(self) -> bool:
+        """Whether no mac learns from its features any more."""
+        return all(bool(level.frozen[:, 0].all()) for level in self.levels)
+
+    def to(self, device: torch.device | str) -> Sparsey:
+        """The same memory on another device; returns itself.
+
+        Raises:
+            ValueError: if synapses fade, which they do on a CPU alone.
+        """
+        if any(plan.fades for plan in self.plans) and torch.device(device).type != "cpu":
+            raise ValueError(f"device: synapses that fade do so on a CPU alone, got {device}")
+        for k, level in enumerate(self.levels):
+            wires = {name: getattr(level.plan, name) for name in storage.TENSORS}
+            level.plan = replace(level.plan, **{name: None if w is None else w.to(device) for name, w in wires.items()})
+            self.plans = (*self.plans[:k], level.plan, *self.plans[k + 1 :])
+            level.weight, level.used = level.weight.to(device), level.used.to(device)
+            level.mask = None if level.mask is None else level.mask.to(device)
+        return self
+
+    @torch.no_grad()
+    def learn(self, items: Any, label: Any = None) -> Trace:
+        """Learn items, each once, in their order.
+
+        Arguments:
+            items: (N,) one item, (T, N) a whole sequence, (S, T, N) sequences; of 0 and 1.
+            label: a number, or (S,), where levels have a label source; without one that source is silent.
+
+        Returns:
+            the codes that were chosen.
+
+        Raises:
+            ValueError: if an item is not binary or wakes no mac; then nothing has been learned.
+        """
+        x = check.frames(items, self.inputs, self.device)
+        check.in_band(x, self.plans[0])
+        labels = self._labels(label, len(x))
+        if self.frozen and not self._warned:
+            self._warned = True
+            warnings.warn("the memory is frozen: it learns nothing more", FrozenWarning, stacklevel=2)
+        # Where nothing is heard from the past a level learns all items before the next one sees them.
+        if x.shape[1] == 1 and not any(plan.fades for plan in self.plans):
+            trace = self._run(x, labels, True)
+        else:
+            trace = _joined([self._run(x[s : s + 1], labels[s : s + 1], True) for s in range(len(x))])
+        return trace
+
+    @torch.no_grad()
+    def recognise(self, items: Any, label: Any = None) -> Trace:
+        """The most familiar codes of items; the memory stays as it is.
+
+        Arguments:
+            items, label: as in `learn`.
+        """
+        x = check.frames(items, self.inputs, self.device)
+        labels = self._labels(label, len(x))
+        parts = range(0, len(x), SHARE)
+        return _joined([self._run(x[s : s + SHARE], labels[s : s + SHARE], False) for s in parts])
+
+    @torch.no_grad()
+    def familiarity(self, items: Any) -> Tensor:
+        """(S,) mean G of all macs that were active, between 0 for what is new and 1 for what was learned."""
+        trace = self.recognise(items)
+        total = torch.stack([G.flatten(1).sum(1) for G in trace.familiarity]).sum(0)
+        active = torch.stack([(winners[..., 0] >= 0).flatten(1).sum(1) for winners in trace.winners]).sum(0)
+        return total / active.clamp(min=1)
+
+    @torch.no_grad()
+    def scores(self, items: Any) -> Tensor:
+        """How familiar items are under each label.
+
+        Returns:
+            (S, labels) sum of log G over frames and macs: the logarithm of the product of their familiarities.
+
+        Raises:
+            ValueError: if no level has a label source.
+        """
+        if not self.labels:
+            raise ValueError("labels: this memory has no label source; give a plan labels=...")
+        x = check.frames(items, self.inputs, self.device)
+        columns = []
+        for label in range(self.labels):
+            trace = self.recognise(x, label)
+            total = torch.zeros(len(x), dtype=torch.float64, device=x.device)
+            for plan, winners, G in zip(self.plans, trace.winners, trace.familiarity, strict=True):
+                if plan.labels:
+                    total += torch.where(winners[..., 0] >= 0, G.clamp(min=LEAST).log(), 0.0).flatten(1).sum(1)
+            columns.append(total)
+        return torch.stack(columns, 1)
+
+    def classify(self, items: Any) -> Tensor:
+        """(S,) the label under which an item, or a whole sequence, is most familiar; see `scores`."""
+        return self.scores(items).argmax(1)
+
+    @torch.no_grad()
+    def recall(self, prompt: Any, frames: int, threshold: float = 0.9) -> Tensor:
+        """Replay a sequence from its first frames.
+
+        Arguments:
+            prompt: (N,) or (T, N), the first frames.
+            frames: how many to recall after them, from what macs hear from beside and above.
+            threshold: share of a code's winners that must have a synapse from a feature for it to be recalled.
+
+        Returns:
+            (frames, N) bool.
+
+        Raises:
+            ValueError: if the first level has no source of the past.
+        """
+        if not {"H", "D"} & set(self.levels[0].parts):
+            raise ValueError("beside: the first level hears nothing from the past; give its plan beside=...")
+        x = check.frames(prompt, self.inputs, self.device)
+        silent = torch.zeros(1, frames, self.inputs, dtype=torch.bool, device=x.device)
+        labels = self._labels(None, 1)
+        trace = self._run(torch.cat([x[:1], silent], 1), labels, False, free=x.shape[1])
+        return self.decode(trace.winners[0][0, x.shape[1] :]) >= threshold
+
+    @torch.no_grad()
+    def decode(self, winners: Tensor) -> Tensor:
+        """What codes of the first level stand for.
+
+        Arguments:
+            winners: (T, M, Q) of the first level, -1 where a mac was not active.
+
+        Returns:
+            (T, N) share of winners with a synapse from each feature, the mean over macs that were active and see it.
+        """
+        level, plan = self.levels[0], self.plans[0]
+        T, M, Q = winners.shape
+        total = torch.zeros(T, self.inputs, dtype=torch.float64, device=self.device)
+        count = torch.zeros_like(total)
+        fields = plan.fields.to(self.device)
+        unit = torch.arange(Q, device=self.device) * plan.units + winners.clamp(min=0)
+        for m in range(M):
+            rows = unpack(level.weight[m, : level.parts["U"]].t()[unit[:, m]], fields.shape[1])  # T, Q, R
+            there, on = fields[m] >= 0, (winners[:, m, 0] >= 0).double()[:, None]
+            place = fields[m][there]
+            total.index_add_(1, place, rows.double().mean(1)[:, there] * on)
+            count.index_add_(1, place, on.expand(-1, len(place)))
+        return total / count.clamp(min=1)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the memory into one HDF5 file.
+
+        Raises:
+            DataError: if it can't be written.
+        """
+        storage.write(path, self)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Sparsey:
+        """What `save` wrote.
+
+        Raises:
+            DataError: naming the file, if it is no such memory.
+        """
+        inputs, plans, numbers, arrays = storage.read(path)
+        memory = cls(inputs, plans, int(numbers["seed"]))
+        memory.step = int(numbers["step"])
+        for k, level in enumerate(memory.levels):
+            for m, synapses in enumerate(level.permanence):
+                synapses.last, synapses.stiffness = arrays[k]["last"][m], arrays[k]["stiffness"][m]
+            for name in ("weight", "used"):
+                given = arrays[k][name]
+                if given.shape != getattr(level, name).shape:
+                    raise storage.damaged(path, f"{name} of level {k} has shape {tuple(given.shape)}")
+                setattr(level, name, given)
+        return memory
+
+    @property
+    def device(self) -> torch.device:
+        """Where the synapses lie."""
+        return self.levels[0].weight.device
+
+    def _labels(self, label: Any, S: int) -> Tensor:
+        """(S,) labels, -1 for none."""
+        if label is None:
+            return torch.full((S,), -1, device=self.device)
+        given = torch.as_tensor(label, device=self.device)
+        if not self.labels or given.is_floating_point() or given.ndim > 1 or given.numel() not in (1, S):
+            raise ValueError(f"label: expected a whole number, or ({S},), and a level with a label source, got {label}")
+        if not 0 <= int(given.min()) <= int(given.max()) < self.labels:
+            raise ValueError(f"label: expected 0 to {self.labels - 1}, got {int(given.min())} to {int(given.max())}")
+        return given.expand(S) if given.ndim else given.repeat(S)
+
+    def _run(self, x: Tensor, labels: Tensor, learn: bool, free: int | None = None) -> Trace:
+        """All frames of B sequences (B, T, N); from frame `free` on, macs go on from their past alone.
+
+        The loop over frames stands here, not in a kernel: levels hear what others chose at the frame before.
+        """
+        B, T, _ = x.shape
+        hot = labels[:, None] == torch.arange(self.labels, device=x.device) if self.labels else None
+        state = [level.silent(B) for level in self.levels]
+        rows: list[list[Codes]] = []
+        for t in range(T):
+            alone = free is not None and t >= free
+            state = self._frame(x[:, t], hot, state, learn, self.step if learn else t, alone)
+            rows.append(state)
+            if learn:
+                self.step += B
+        return Trace(
+            tuple(torch.stack([row[k].winners for row in rows], 1) for k in range(len(state))),
+            tuple(torch.stack([row[k].familiarity for row in rows], 1) for k in range(len(state))),
+        )
+
+    def _frame(
+        self, frame: Tensor, hot: Tensor | None, before: list[Codes], learn: bool, step: int, free: bool
+    ) -> list[Codes]:
+        """The codes of every level at one frame (B, N), from those of the frame before."""
+        after: list[Codes] = []
+        for k, level in enumerate(self.levels):
+            plan = level.plan
+            if k == 0:
+                signals, count = seen(frame, plan)
+                if free and "O" in signals:
+                    signals["O"] = Signal(torch.zeros_like(signals["O"].words))
+            else:
+                weigh = self.plans[k - 1].hypotheses is not None
+                signals = {"U": gather(after[k - 1], plan.fields, weigh)}
+                count = active_below(after[k - 1], plan.fields)
+            if plan.beside is not None:
+                signals["H"] = gather(before[k], plan.beside, plan.hypotheses is not None)
+            if plan.above is not None:
+                signals["D"] = gather(before[k + 1], plan.above, self.plans[k + 1].hypotheses is not None)
+            if plan.labels:
+                assert hot is not None
+                signals["L"] = Signal(pack(hot)[:, None].expand(-1, len(plan.fields), -1))
+            active = before[k].age > 0 if free and k == 0 else level.in_band(count)
+            plain = len(self.levels) == 1 and plan.beside is None
+            after.append(level.choose(signals, count, active, before[k], learn, step, self.backend, plain))
+        return after
+
+
+LEAST = 1e-3  # familiarity of what is not familiar at all, so that one mac does not rule a label out
+
+
+def _joined(traces: list[Trace]) -> Trace:
+    return Trace(
+        tuple(torch.cat(parts) for parts in zip(*(trace.winners for trace in traces), strict=True)),
+        tuple(torch.cat(parts) for parts in zip(*(trace.familiarity for trace in traces), strict=True)),
+    )

@@ -1,0 +1,296 @@
+"""Sparsey's memories: single-trial learning, sequences, levels, freezing, files, bad input."""
+
+from __future__ import annotations
+
+import warnings
+
+import h5py
+import pytest
+import torch
+
+from spiking.datasets.errors import DataError
+from spiking.kernels.csa import Rule
+from spiking.plasticity.sparsey import BackOff, FrozenWarning, LevelPlan, Mac, Sparsey, around, tiles, widen
+from spiking.plasticity.sparsey.level import Level
+from spiking.plasticity.sparsey.study import moved, sequences
+
+
+def item(*active: int, inputs: int = 144) -> torch.Tensor:
+    x = torch.zeros(inputs, dtype=torch.bool)
+    x[list(active)] = True
+    return x
+
+
+def weights(memory: Sparsey) -> list[torch.Tensor]:
+    return [level.weight.clone() for level in memory.levels]
+
+
+def same(a: list[torch.Tensor], b: list[torch.Tensor]) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+def test_the_lines_of_the_documentation():
+    mac = Mac(inputs=144, modules=24, units=8, seed=0)
+    winners = mac.learn(item(*range(12)))
+    assert winners.shape == (24,)
+    again, familiarity = mac.recognise(item(*range(12)))
+    assert torch.equal(again, winners) and familiarity == 1
+    _, none = mac.recognise(item(*range(12, 24)))
+    assert none == 0
+    assert mac.familiarity(item(*range(6, 18))) == 0.5
+    assert Sparsey.from_preset("mnist", seed=0).inputs == 384
+
+
+def test_four_disjoint_items_have_codes_of_their_own():
+    mac = Mac(inputs=16, modules=5, units=8, seed=0)
+    items = torch.stack([item(*range(3 * k, 3 * k + 3), inputs=16) for k in range(4)])[:, None]
+    codes = mac.learn(items)
+    assert codes.shape == (4, 1, 5) and mac.recognise(items)[1].shape == (4, 1)
+    assert len(codes.flatten(1).unique(dim=0)) == 4
+    again, familiarity = mac.recognise(items)
+    assert torch.equal(again, codes) and bool((familiarity == 1).all())
+    assert mac.recognise(item(12, 13, 14, inputs=16))[1] == 0
+
+
+def test_the_published_net_has_39168_weights():
+    assert Sparsey.from_preset("capacity").synapses == 39_168
+
+
+def test_items_together_and_one_by_one_are_the_same():
+    items = sequences(9, frames=1, inputs=60, active=(5, 9))
+    together, apart = (Sparsey.from_preset("capacity", 3, inputs=60, least=5) for _ in range(2))
+    codes = together.learn(items).winners[0]
+    assert torch.equal(codes, torch.cat([apart.learn(x).winners[0] for x in items]))
+    assert same(weights(together), weights(apart))
+
+
+def test_every_backend_draws_the_same_codes():
+    items = sequences(2, frames=4)
+    found = [Mac(144, 6, 5, seed=2**40, horizontal=True, backend=name).learn(items) for name in ("reference", "numba")]
+    assert torch.equal(*found)
+    assert not torch.equal(found[0], Mac(144, 6, 5, seed=1, horizontal=True).learn(items))
+
+
+def test_a_sequence_is_replayed_from_its_first_frames():
+    items = sequences(8)
+    memory = Sparsey.from_preset("capacity")
+    memory.learn(items)
+    for sequence in items:
+        found = memory.recall(sequence[:2], 8)
+        assert bool((found & sequence[2:] == sequence[2:]).double().mean() > 0.99)
+        assert float(found.sum()) < 1.2 * float(sequence[2:].sum())
+
+
+def test_only_what_hears_the_past_tells_a_new_order():
+    items = sequences(3)
+    wrong = items[:, torch.randperm(10, generator=torch.Generator().manual_seed(0))]
+    for hears in (True, False):
+        mac = Mac(144, 9, 16, horizontal=hears)
+        mac.learn(items)
+        known, new = mac.familiarity(items).mean(), mac.familiarity(wrong).mean()
+        assert known > 0.99 and (new < 0.5 if hears else new > 0.99)
+
+
+def test_back_off_finds_known_frames_in_a_new_order():
+    items = sequences(3)
+    wrong = items.flip(1)
+    for cases, known in ((BackOff(("UH", "U"), (0.9, 0.9), (0, 1)), True), (BackOff(("UH",), (0.9,), (0,)), False)):
+        mac = Mac(144, 9, 16, horizontal=True, back_off=cases)
+        mac.learn(items)
+        familiarity = float(mac.familiarity(wrong).mean())
+        assert familiarity > 0.99 if known else familiarity < 0.5
+    assert BackOff().exponents({"U": 2.0, "O": 3.0, "H": 1.0, "L": 1.0})[1:3] == [[2, 3, 1, 1], [2, 3, 0, 1]]
+    with pytest.raises(ValueError, match="cases: expected letters"):
+        BackOff(("X",), (0.5,), (0,)).exponents({"U": 1.0})
+
+
+def two_levels(persistence: int = 1, hypotheses: str | None = None) -> Sparsey:
+    low = LevelPlan(
+        tiles((8, 8), (4, 4), (4, 4)), 5, 12, beside=around((2, 2), 1), above=torch.zeros(4, 1, dtype=torch.long),
+        band=(1, 16), hypotheses=hypotheses, exponents={"U": 4.0, "H": 4.0, "D": 2.0},
+    )  # fmt: skip
+    top = LevelPlan(torch.arange(4)[None], 7, 5, band=(2, 4), persistence=persistence, beside=around((1, 1)))
+    return Sparsey(64, [low, top])
+
+
+def test_levels_learn_and_recognise_through_each_other():
+    items = sequences(4, frames=6, inputs=64, active=(10, 14))
+    memory = two_levels(hypotheses="boost")
+    assert [list(level.parts) for level in memory.levels] == [["U", "H", "D"], ["U", "H"]]
+    learned = memory.learn(items)
+    found = memory.recognise(items)
+    for a, b in zip(learned.winners, found.winners, strict=True):
+        assert float((a == b).double().mean()) > 0.9  # chance is 1 / 12 and 1 / 5
+    assert bool((memory.familiarity(items) > memory.familiarity(items.roll(1, 2)) + 0.2).all())
+    assert (memory.levels[0].used[:, 2] > 0).all()
+
+
+@pytest.mark.gpu
+def test_a_gpu_draws_the_same_codes():
+    items = sequences(3, frames=4, inputs=64, active=(10, 14))
+    here, there = two_levels(hypotheses="boost"), two_levels(hypotheses="boost").to("cuda")
+    for a, b in zip(here.learn(items).winners, there.learn(items.cuda()).winners, strict=True):
+        assert torch.equal(a, b.cpu())
+    assert same(weights(here), [w.cpu() for w in weights(there)])
+
+
+def test_a_code_is_held_as_long_as_its_level_persists():
+    codes = two_levels(persistence=3).learn(sequences(1, frames=7, inputs=64, active=(20, 24))).winners[1][0, :, 0]
+    assert torch.equal(codes[0], codes[2]) and torch.equal(codes[3], codes[5])
+    assert not torch.equal(codes[2], codes[3]) and not torch.equal(codes[5], codes[6])
+
+
+def test_a_mac_outside_its_band_stays_silent():
+    memory = Sparsey(8, [LevelPlan(torch.arange(8).view(2, 4), 3, 4, band=(2, 3))])
+    winners = memory.learn(item(0, 1, 4, inputs=8)).winners[0][0, 0]
+    assert bool((winners[0] >= 0).all()) and winners[1].tolist() == [-1] * 3
+    assert not memory.levels[0].weight[1].any()
+
+
+@pytest.mark.parametrize(("name", "wanted"), [(None, [1, 1, 1]), ("boost", [1, 4, 0]), ("divide", [1, 0.5, 0])])
+def test_what_codes_of_several_hypotheses_are_worth(name, wanted):
+    plan = LevelPlan(torch.arange(4)[None], 4, 8, hypotheses=name, ambiguity=(2.0, 3))
+    worth = Level(plan, None, None, 0)._worth(torch.tensor([[3, 8, 20]]))  # zeta of 1, 2 and 5
+    assert worth.tolist() == [wanted]
+
+
+def test_a_matrix_freezes_and_says_so_once():
+    mac = Mac(40, 4, 4, freeze=0.25)
+    level = mac.memory.levels[0]
+    items = sequences(40, frames=1, inputs=40, active=(5, 5))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        mac.learn(items)
+    assert level.frozen.all() and 0.25 < int(level.used.sum()) / level.synapses < 0.25 + 20 / 640
+    before = level.weight.clone()
+    with pytest.warns(FrozenWarning, match="learns nothing more"):
+        mac.learn(items[0, 0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        mac.learn(items[1, 0])
+    assert torch.equal(level.weight, before)
+
+
+def test_synapses_fade_unless_their_item_recurs(tmp_path):
+    once, twice, other = item(*range(10)), item(*range(20, 30)), item(*range(60, 70))
+    mac = Mac(144, 6, 8, fades=True)
+    mac.learn(torch.stack([once, twice])[:, None])
+    assert mac.recognise(once)[1] == 1
+    mac.memory.step = 1500
+    mac.learn(twice)
+    mac.save(tmp_path / "m.h5")
+    mac = Mac.load(tmp_path / "m.h5")
+    mac.memory.step = 4000
+    mac.learn(other)
+    assert mac.recognise(once)[1] == 0 and mac.recognise(twice)[1] == 1 and mac.recognise(other)[1] == 1
+    level = mac.memory.levels[0]
+    assert int(level.used.sum()) == 2 * 10 * 6
+    with pytest.raises(ValueError, match="fade do so on a CPU"):
+        mac.memory.to("cuda")
+
+
+def test_labels_are_told_by_familiarity():
+    prototypes = sequences(3, frames=1)
+    plan = LevelPlan(torch.arange(144)[None], 8, 32, labels=3, off=True, exponents={"U": 4.0, "O": 4.0}, fan_in=0)
+    memory = Sparsey(144, [plan])
+    for k in range(8):
+        memory.learn(moved(prototypes, 2, seed=k), [0, 1, 2])
+    looks = moved(prototypes.repeat(10, 1, 1), 3, seed=99)
+    assert memory.classify(looks).tolist() == [0, 1, 2] * 10
+
+
+def test_normalisation_by_the_band_forgives_what_is_too_much():
+    known, more = item(*range(9)), item(*range(12))
+    for name, wanted in (("active", 0.75), ("band", 1.0)):
+        mac = Mac(144, 5, 6, band=(9, 12), normalise=name)
+        mac.learn(known)
+        assert mac.recognise(more)[1] == wanted
+
+
+def test_files_there_and_back(tmp_path):
+    items = sequences(4, frames=3, inputs=64, active=(10, 14))
+    memory = two_levels(hypotheses="divide")
+    memory.learn(items[:3])
+    memory.save(tmp_path / "m.h5")
+    loaded = Sparsey.load(tmp_path / "m.h5")
+    assert same(weights(loaded), weights(memory)) and loaded.plans[0].hypotheses == "divide"
+    for a, b in zip(memory.learn(items[3]).winners, loaded.learn(items[3]).winners, strict=True):
+        assert torch.equal(a, b)  # the draws go on where they stopped
+    with pytest.raises(ValueError, match="5 macs; load it by Sparsey"):
+        Mac.load(tmp_path / "m.h5")
+    mac = Mac(20, 3, 4, rule=Rule(chi=50.0), back_off=BackOff())
+    code = mac.learn(item(1, 2, inputs=20))
+    mac.save(tmp_path / "mac.h5")
+    again = Mac.load(tmp_path / "mac.h5")
+    assert torch.equal(again.recognise(item(1, 2, inputs=20))[0], code)
+    assert again.memory.plans[0].rule.chi == 50 and again.memory.plans[0].back_off == BackOff()
+
+
+def test_damaged_files_are_named(tmp_path):
+    path = tmp_path / "m.h5"
+    for make, words in (
+        (lambda: path.write_text("no"), "m.h5: expected a memory"),
+        (lambda: h5py.File(path, "w").close(), "found format None"),
+    ):
+        make()
+        with pytest.raises(DataError, match=words):
+            Sparsey.load(path)
+    with pytest.raises(DataError, match=r"nothing\.h5"):
+        Sparsey.load(tmp_path / "nothing.h5")
+    Mac(20, 3, 4).save(path)
+    with h5py.File(path, "a") as file:
+        del file["level0/weight"]
+        file["level0/weight"] = [[[1]]]
+    with pytest.raises(DataError, match="weight of level 0"):
+        Sparsey.load(path)
+
+
+def test_items_that_do_not_fit_leave_the_memory_as_it_was():
+    mac = Mac(144, 6, 8, band=(9, 12), horizontal=True)
+    mac.learn(item(*range(10)))
+    before = weights(mac.memory)
+    sequence = torch.stack([item(*range(10)), item(*range(20))])
+    for wrong, words in (
+        (item(*range(8)), "item has 8 active features, which wake no mac: expected 9 to 12"),
+        (item(*range(13)), "item has 13 active"), (sequence, "frame 1 has 20 active"),
+        (torch.stack([sequence[:1], sequence[1:]]), "item 1: frame 0 has 20 active"),
+        (255 * item(*range(10)).int(), "expected 0 and 1, got torch.int32 from 0 to 255; binarise it"),
+        (torch.full((144,), 0.5), "binarise it"), (torch.zeros(100), r"expected \(144,\)"),
+    ):  # fmt: skip
+        for call in (mac.learn, mac.recognise):
+            with pytest.raises(ValueError, match=words):
+                call(wrong)
+    assert same(weights(mac.memory), before) and mac.memory.step == 1
+
+
+def test_bad_plans_and_labels():
+    f = torch.arange(8).view(2, 4)
+    for words, call in (
+        ("modules: expected 1 or more", lambda: LevelPlan(f, 0, 4)),
+        ("fields: expected", lambda: LevelPlan(f[0], 2, 4)),
+        ("band: expected", lambda: LevelPlan(f, 2, 4, band=(4, 3))),
+        ("exponents: expected", lambda: LevelPlan(f, 2, 4, exponents={"X": 1})),
+        ("normalise: expected", lambda: LevelPlan(f, 2, 4, normalise="no")),
+        ("freeze: expected", lambda: LevelPlan(f, 2, 4, freeze=2)),
+        ("beside: expected each mac itself", lambda: LevelPlan(f, 2, 4, beside=torch.tensor([[1], [0]]))),
+        ("above: there is no level", lambda: Sparsey(8, [LevelPlan(f, 2, 4, above=f[:, :1])])),
+        ("fields: level 0 sees 7", lambda: Sparsey(7, [LevelPlan(f, 2, 4)])),
+        ("plans: expected", lambda: Sparsey(7, [])),
+        ("preset: expected one of", lambda: Sparsey.from_preset("no")), ("inputs: expected", lambda: Mac(0, 2, 2)),
+        ("label: expected", lambda: Mac(8, 2, 2).learn(item(1, inputs=8), 1)),
+        ("label: expected 0 to 2", lambda: Mac(8, 2, 2, labels=3).learn(item(1, inputs=8), 3)),
+        ("labels: this memory has no", lambda: Mac(8, 2, 2).classify(item(1, inputs=8))),
+        ("beside: the first level hears", lambda: Mac(8, 2, 2).recall(item(1, inputs=8), 3)),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=words):
+            call()
+
+
+def test_fields():
+    assert tiles((4, 6), (2, 3), (2, 3)).tolist()[1] == [3, 4, 5, 9, 10, 11]
+    assert around((2, 2), 1)[3].tolist() == [3, 0, 1, -1, 2, -1, -1, -1, -1]
+    assert around((1, 1)).tolist() == [[0]]
+    cross = widen(item(4, inputs=9), (3, 3))
+    assert cross.nonzero().flatten().tolist() == [1, 3, 4, 5, 7]
+    with pytest.raises(ValueError, match="size: expected 1 to"):
+        tiles((4, 4), (5, 1), (1, 1))
