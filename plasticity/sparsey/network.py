@@ -107,8 +107,9 @@ class Sparsey:
         if any(plan.fades for plan in self.plans) and torch.device(device).type != "cpu":
             raise ValueError(f"device: synapses that fade do so on a CPU alone, got {device}")
         for k, level in enumerate(self.levels):
-            wires = {name: getattr(level.plan, name) for name in storage.TENSORS}
-            level.plan = replace(level.plan, **{name: None if w is None else w.to(device) for name, w in wires.items()})
+            wires = ((name, getattr(level.plan, name)) for name in storage.TENSORS)
+            moved: dict[str, Any] = {name: None if wire is None else wire.to(device) for name, wire in wires}
+            level.plan = replace(level.plan, **moved)
             self.plans = (*self.plans[:k], level.plan, *self.plans[k + 1 :])
             level.weight, level.used = level.weight.to(device), level.used.to(device)
             level.mask = None if level.mask is None else level.mask.to(device)
