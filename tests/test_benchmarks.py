@@ -105,6 +105,42 @@ def test_spike_linear_refuses_when_the_layers_disagree(
     assert "disagree" in out and "| 1 |" not in out
 
 
+@pytest.fixture
+def liquid(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.setattr("sys.argv", ["reservoir.py", "--quick"])
+    return script("reservoir")
+
+
+def test_reservoir_refuses_when_the_spikes_differ(
+    liquid: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """NEST stands in by ourselves, so that this runs without it."""
+
+    def stand_in(folder: Path, *cases: Any) -> Any:
+        return [(liquid.ours(x, *network), 1.0) for x, *network, _, _, _ in cases]
+
+    monkeypatch.setattr(liquid, "in_nest", stand_in)
+    assert liquid.main() == 0
+    out = capsys.readouterr().out
+    assert "all equal to NEST's" in out and "| reservoir, float64 |" in out and "| 8.0 |" in out and "| 0.0 |" in out
+    monkeypatch.setattr(liquid, "NEURON", liquid.NEURON._replace(refractory=1))
+    monkeypatch.setattr(liquid, "in_nest", lambda folder, *cases: [((s[0][1:], s[1][1:]), t) for s, t in stand_in(
+        folder, *cases)])  # fmt: skip
+    assert liquid.main() == 1
+    out = capsys.readouterr().out
+    assert "the spikes differ" in out and "| reservoir" not in out
+
+
+def test_reservoir_estimates_the_features_of_saccades(
+    liquid: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SPIKING_CACHE", str(tmp_path / "cache"))
+    root = mnist.idx_files(tmp_path / "mnist")
+    monkeypatch.setattr("sys.argv", ["reservoir.py", "--saccades", str(root), "--recordings", "3"])
+    assert liquid.main() == 0
+    assert "s for 70,000" in capsys.readouterr().out
+
+
 def test_gpu_recurrent_compares_first(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """The loop is the neuron that the op is, on a CPU too; its timing needs a GPU."""
     recurrent = script("gpu_recurrent")

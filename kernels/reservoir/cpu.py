@@ -7,12 +7,13 @@ many threads there are, and waits for the others once a step.
 
 from __future__ import annotations
 
+import numba
 import numpy as np
 import torch
 from torch import Tensor
 
-from spiking.kernels.jit import jit, meet, spread, together
-from spiking.kernels.reservoir.cpu_deliver import deliver, deliver_apart, deliver_drawn, deliver_grouped
+from spiking.kernels.jit import jit, meet, pointer, spread, together
+from spiking.kernels.reservoir.cpu_deliver import deliver, deliver_apart, deliver_drawn, deliver_grouped, inlined
 from spiking.kernels.reservoir.cpu_step import (
     BLOCK,
     CURRENTS,
@@ -29,6 +30,12 @@ from spiking.kernels.reservoir.cpu_step import (
 )  # fmt: skip
 
 LARGE = 8192  # neurons that are worth several threads
+
+
+@inlined
+def bare(x):
+    """The array without its counter of references, which calls inside branches count for all threads in one place."""
+    return numba.carray(pointer(x, 0), x.size)
 
 
 @jit
@@ -92,6 +99,13 @@ def _run(
     dt,
 ):  # fmt: skip
     """Bring recording b to step `stop`, for the targets of thread k of n; less far where the buffer is full."""
+    indptr, index, value, group = bare(indptr), bare(index), bare(value), bare(group)
+    in_indptr, in_word, in_weight, in_gen = bare(in_indptr), bare(in_word), bare(in_weight), bare(in_gen)
+    re_indptr, re_word, re_weight, re_gen = bare(re_indptr), bare(re_word), bare(re_weight), bare(re_gen)
+    pending, use, resources, last_spike, table = bare(pending), bare(use), bare(resources), bare(last_spike), bare(table)
+    params, hold, v, slow, current, refractory = (
+        bare(params), bare(hold), bare(v), bare(slow), bare(current), bare(refractory)
+    )  # fmt: skip
     B, N = lengths.size, hold.size
     T, groups = spikes.size // B, table.size // (3 * N)
     kind, synapse, receptors, at_once = flags[0], flags[1], flags[2], flags[3] != 0

@@ -102,7 +102,7 @@ def reservoir(
         found, steps = _chunks(x, inputs, recurrent, made, table, group, now, record, most, slots, name)
     f = math.exp(-x.dt / record.tau)
     if record.traces:
-        now = now._replace(trace=carry(found.traces, now.trace, found.steps, T, f))
+        now = now._replace(trace=carry(found.traces, now.trace, found.steps, x.lengths, T, f))
     if steps < T:
         raise Interrupted(f"interrupted after step {steps} of {T}: .record and .state hold all until then", found, now)
     burst = (found.total > most).nonzero()[:, 0].tolist()
@@ -168,7 +168,7 @@ def _reference(
         counts.index_add_(1, t * record.bins // max(T, 1), part.transpose(0, 1))
     if record.traces:
         into = t * record.traces // max(T, 1)
-        last = torch.minimum(ends(record.traces, T, x.device)[into][:, None], lengths) - 1
+        last = torch.minimum(ends(record.traces, T, x.device)[into][:, None], x.lengths) - 1
         fade = math.exp(-x.dt / record.tau) ** (last - t[:, None]).clamp(min=0).to(part.dtype)
         traces.index_add_(1, into, (part * fade[:, :, None]).transpose(0, 1))
     active = z.any(2)

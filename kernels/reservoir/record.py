@@ -90,11 +90,18 @@ def ends(parts: int, T: int, device: torch.device) -> Tensor:
     return -(-k * T // max(parts, 1)) if parts else k
 
 
-def carry(traces: Tensor, before: Tensor, lengths: Tensor, T: int, f: float) -> Tensor:
-    """Add to each part's own spikes, in place, what is left of earlier ones; the trace after the last step (B, N)."""
-    x, start = before, torch.zeros_like(lengths)
-    for k, end in enumerate(ends(traces.shape[1], T, lengths.device)):
-        stop = torch.minimum(lengths, end)
-        x = traces[:, k].add_(x * f ** (stop - start).clamp(min=0).to(x.dtype)[:, None])
+def carry(traces: Tensor, before: Tensor, steps: Tensor, lengths: Tensor, T: int, f: float) -> Tensor:
+    """Add to each part's own spikes, in place, what is left of earlier ones; the trace after the last step (B, N).
+
+    The kernels let spikes decay to the end of their part or recording; a recording that stopped before, after `steps`,
+    has its trace there.
+    """
+    x, start = before, torch.zeros_like(steps)
+    for k, end in enumerate(ends(traces.shape[1], T, steps.device)):
+        stop = torch.minimum(steps, end)
+        early = (torch.minimum(lengths, end) - stop).to(torch.float64)[:, None]
+        own = torch.where(traces[:, k] == 0, 0, traces[:, k] * f**-early).to(x.dtype)
+        x = x * f ** (stop - start).clamp(min=0).to(x.dtype)[:, None] + own
+        traces[:, k] = x
         start = torch.maximum(start, stop)
     return x.clone()

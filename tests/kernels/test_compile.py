@@ -25,6 +25,8 @@ from spiking.kernels.event_linear import gpu as event_gpu
 from spiking.kernels.lif import gpu, gpu_sparse
 from spiking.kernels.lif.gpu_step import Switches
 from spiking.kernels.lif.rule import Flags
+from spiking.kernels.reservoir import Generated, IntegrateFire, Recorder, Synapses, reservoir
+from spiking.kernels.reservoir import gpu as reservoir_gpu
 from spiking.kernels.sparse_linear import SparseWeight
 from spiking.kernels.sparse_linear import gpu as sparse_gpu
 from spiking.kernels.spike_linear import gpu as spike_gpu
@@ -174,7 +176,7 @@ def compiled(monkeypatch):
 
     monkeypatch.setattr(triton.runtime.driver, "_active", Nowhere())
     monkeypatch.setattr(triton.knobs.runtime, "jit_cache_hook", note)
-    for module in (gpu, gpu_sparse, event_gpu, delay_gpu, sparse_gpu, conv_gpu, spike_gpu):
+    for module in (gpu, gpu_sparse, event_gpu, delay_gpu, sparse_gpu, conv_gpu, spike_gpu, reservoir_gpu):
         monkeypatch.setattr(module, "check", lambda device: None)
     for kernel in {v.kernel for v in VARIANTS.values()}:
         kernel.device_caches.clear()
@@ -282,6 +284,26 @@ def test_sparse_recurrent_weights_do_not_recompile(compiled):
             made["signature"].get(n) == v.types.get(n, "constexpr") for n in v.kernel.arg_names
         )]
         assert same, f"{name}: no variant with {made['signature']}"
+
+
+def test_reservoirs_do_not_recompile(compiled, monkeypatch):
+    """Neither for steps, recordings, inputs, neurons, synapses and delays, nor for slices of events; only drawing does."""
+    advance, given = torch.ops.spiking.reservoir_advance, []
+
+    def note(*arguments):
+        given.append(arguments[:-1])
+        advance(*arguments)
+
+    monkeypatch.setattr(torch.ops.spiking, "reservoir_advance", note)
+    for T, B, N in ((16, 16, 128), (1, 1, 65), (33, 7, 1101)):
+        x = build(Case("", T=T, B=B, N=N, inputs=17), torch.float32).events
+        inputs = Synapses.of(SparseWeight.from_dense(torch.ones(17, N).tril(7)), torch.tensor(T))
+        for part in (x, x[T // 2 :]):
+            for recurrent in (None, Generated(1, (N, N), 5, (0.0, 1.0), delay=(1, N % 9 + 1))):
+                reservoir(part, inputs, recurrent, IntegrateFire(), record=Recorder(bins=N % 3 + 1))
+    for arguments in given:
+        reservoir_gpu.advance(*arguments)
+    assert [name.split(".")[-1] for name, _ in compiled] == ["run", "run"]
 
 
 def test_spike_counts_do_not_recompile(compiled):

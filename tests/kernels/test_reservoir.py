@@ -168,17 +168,24 @@ def test_records_are_what_the_spikes_say():
     assert float(record.rate(N, 1.0)[2]) == pytest.approx(float(dense[:, 2].sum()) / N / 0.033)
 
 
+def filtered(spikes, steps, tau=30.0):
+    """The trace after so many steps of each recording, by its definition."""
+    left = (steps - 1 - torch.arange(len(spikes))[:, None]).clamp(min=0)
+    return (spikes.to_dense() * torch.exp(-left / tau)[:, :, None]).sum(0)
+
+
 @pytest.mark.parametrize("backend", ["numba", "reference"])
 def test_explosion_is_reported_with_step_and_rate(backend):
     x, network = trains(rate=0.5, lengths=(50, 50, 3)), stored()
     total = reservoir(x, *network, LIF, backend=backend)[0].total
     budget = int(total[0]) - 1
     with pytest.raises(Explosion, match=r"budget of \d+ spikes: recording 0 at step \d+ \(\d+ Hz\)") as caught:
-        reservoir(x, *network, LIF, budget=budget, backend=backend)
+        reservoir(x, *network, LIF, budget=budget, backend=backend, record=Recorder(traces=3))
     record = caught.value.record
     assert record.total[0] == budget + 1 and record.total[2] == total[2]
     assert record.spikes.lengths.tolist() == record.steps.tolist() and record.steps[0] <= 50
     assert int(caught.value.state.clock[0]) == int(record.steps[0])
+    assert torch.allclose(caught.value.state.trace, filtered(record.spikes, record.steps), atol=1e-5)
     reservoir(x, *network, LIF, budget=int(total.max()), backend=backend)  # spends it, but no more
 
 
@@ -198,7 +205,8 @@ def test_an_interrupted_run_keeps_what_it_has(monkeypatch, hit):
 
     monkeypatch.setattr(cpu, "advance", stopped)
     with pytest.raises(Interrupted, match=r"after step \d+ of 50") as caught:
-        reservoir(x, *network, LIF)
+        reservoir(x, *network, LIF, record=Recorder(traces=1))
+    assert torch.allclose(caught.value.state.trace, filtered(caught.value.record.spikes, caught.value.record.steps))
     done = int(caught.value.record.steps[0])
     assert 0 < done < 50 and len(caught.value.record.spikes) == done
     rest = reservoir(x[done:], *network, LIF, state=caught.value.state)
