@@ -29,7 +29,7 @@ TILE = 1024  # neurons that it steps at once
 
 GIVEN = (
     "indptr", "index", "value", "lengths", "in_indptr", "in_word", "in_weight", "in_numbers", "re_indptr", "re_word",
-    "re_weight", "re_numbers", "params", "hold", "table", "group", "fade",
+    "re_weight", "re_numbers", "rows", "hold", "table", "group", "fade",
 )  # fmt: skip
 CHANGING = (
     "clock", "v", "slow", "current", "refractory", "pending", "use", "resources", "last", "done", "fill", "buffer",
@@ -108,14 +108,14 @@ def deliver(  # type: ignore[no-untyped-def]
     do_not_specialize=["T", "B", "N", "size", "room", "bins", "parts", "slots", "stop", "budget"],
     do_not_specialize_on_alignment=[
         "indptr", "index", "value", "lengths", "in_indptr", "in_word", "in_weight", "in_numbers", "re_indptr",
-        "re_word", "re_weight", "re_numbers", "params", "hold", "table", "group", "fade", "clock", "v", "slow",
+        "re_word", "re_weight", "re_numbers", "rows", "hold", "table", "group", "fade", "clock", "v", "slow",
         "current", "refractory", "pending", "use", "resources", "last", "done", "fill", "buffer", "spikes", "total",
         "final", "counts", "traces", "queue",
     ],
 )
 def run(  # type: ignore[no-untyped-def]
     indptr, index, value, lengths, in_indptr, in_word, in_weight, in_numbers, re_indptr, re_word, re_weight,
-    re_numbers, params, hold, table, group, fade, clock, v, slow, current, refractory, pending, use, resources, last,
+    re_numbers, rows, hold, table, group, fade, clock, v, slow, current, refractory, pending, use, resources, last,
     done, fill, buffer, spikes, total, final, counts, traces, queue, T, B, N, size, room, bins, parts, slots, stop,
     budget, dt, NEURON: tl.constexpr, SYNAPSE: tl.constexpr, RECEPTORS: tl.constexpr, AT_ONCE: tl.constexpr,
     SUBTRACT: tl.constexpr, SUBSTEPS: tl.constexpr, GROUPS: tl.constexpr, SYN: tl.constexpr, BLOCK: tl.constexpr,
@@ -154,14 +154,14 @@ def run(  # type: ignore[no-untyped-def]
                 drive = tl.zeros((BLOCK,), pending.dtype.element_ty)
             else:
                 jump = tl.zeros((BLOCK,), pending.dtype.element_ty)
-                drive = currents(params, current + j, felt, there, j, N, SYNAPSE, RECEPTORS, AT_ONCE)
+                drive = currents(rows, current + j, felt, there, j, N, SYNAPSE, RECEPTORS, AT_ONCE)
             left = tl.load(refractory + own + j, there, 1)
             old = tl.load(v + own + j, there, 0.0)
             w = tl.load(slow + own + j, there, 0.0)
             if NEURON == 2:
-                z, new, w = izhikevich(params + j, old, w, left, drive, jump, there, N, dt, SUBSTEPS)
+                z, new, w = izhikevich(rows + j, old, w, left, drive, jump, there, N, dt, SUBSTEPS)
             else:
-                z, new, w = leaky(params + j, old, w, left, drive, jump, there, N, SUBTRACT)
+                z, new, w = leaky(rows + j, old, w, left, drive, jump, there, N, SUBTRACT)
             tl.store(v + own + j, new, there)
             tl.store(slow + own + j, w, there)
             left = tl.where(z, tl.load(hold + j, there, 0), tl.maximum(left - 1, 0))

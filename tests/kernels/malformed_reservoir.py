@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 from spiking import Events
 from spiking.kernels import reservoir
 from spiking.kernels.reservoir import (
-    Generated, IntegrateFire, Izhikevich, Kinetics, Recorder, ReservoirState, ShortTerm, Synapses,
+    Generated,
+    IntegrateFire,
+    Izhikevich,
+    Kinetics,
+    Recorder,
+    ReservoirState,
+    ShortTerm,
+    Synapses,
 )  # fmt: skip
 
 SYNAPSES = ("indptr", "word", "weight", "shape")

@@ -10,7 +10,14 @@ from torch import Tensor
 from spiking import Events
 from spiking.kernels import SparseWeight, reservoir
 from spiking.kernels.reservoir import (
-    Generated, IntegrateFire, Izhikevich, Kinetics, Recorder, ReservoirState, ShortTerm, Synapses,
+    Generated,
+    IntegrateFire,
+    Izhikevich,
+    Kinetics,
+    Recorder,
+    ReservoirState,
+    ShortTerm,
+    Synapses,
 )  # fmt: skip
 
 SOURCES, N = 20, 70

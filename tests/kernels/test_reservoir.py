@@ -13,7 +13,16 @@ from hypothesis import strategies as st
 from spiking import Events
 from spiking.kernels import SparseWeight, reservoir
 from spiking.kernels.reservoir import (
-    Explosion, Generated, IntegrateFire, Interrupted, Izhikevich, Kinetics, Recorder, ShortTerm, Synapses, cpu,
+    Explosion,
+    Generated,
+    IntegrateFire,
+    Interrupted,
+    Izhikevich,
+    Kinetics,
+    Recorder,
+    ShortTerm,
+    Synapses,
+    cpu,
 )  # fmt: skip
 from spiking.kernels.reservoir import op as module
 
