@@ -102,7 +102,8 @@ def _run(
     indptr, index, value, group = bare(indptr), bare(index), bare(value), bare(group)
     in_indptr, in_word, in_weight, in_gen = bare(in_indptr), bare(in_word), bare(in_weight), bare(in_gen)
     re_indptr, re_word, re_weight, re_gen = bare(re_indptr), bare(re_word), bare(re_weight), bare(re_gen)
-    pending, use, resources, last_spike, table = bare(pending), bare(use), bare(resources), bare(last_spike), bare(table)
+    pending, use, resources, table = bare(pending), bare(use), bare(resources), bare(table)
+    last_spike = bare(last_spike)
     params, hold, v, slow, current, refractory = (
         bare(params), bare(hold), bare(v), bare(slow), bare(current), bare(refractory)
     )  # fmt: skip

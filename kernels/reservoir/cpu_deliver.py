@@ -113,8 +113,8 @@ def draw(numbers, source, edges, words, weights, start, stop):
 
 @jit
 def deliver_drawn(
-    sources, begin, end, value, strengths, group, groups, pending, ring, slot, slots, receptors, N, numbers, edges, words,
-    weights, low, high,
+    sources, begin, end, value, strengths, group, groups, pending, ring, slot, slots, receptors, N, numbers, edges,
+    words, weights, low, high,
 ):  # fmt: skip
     """The same through synapses that are drawn now, into `words` and `weights`."""
     o, s, mask, n = np.uint64(ring), np.uint64(slot), np.uint64(slots - 1), np.uint64(N)

@@ -198,7 +198,8 @@ def _chunks(
         return torch.zeros(*shape, dtype=dtype, device=device)
 
     done, fill, total, final = whole(B), whole(B), whole(B), whole(B) - 1
-    buffer = torch.empty(B, min(T * N, max(N, ROOM // max(B, 1))) if record.spikes else 0, dtype=torch.int32, device=device)
+    size = min(T * N, max(N, ROOM // max(B, 1))) if record.spikes else 0
+    buffer = torch.empty(B, size, dtype=torch.int32, device=device)
     spikes = whole(T, B, dtype=torch.int32)
     counts, traces = (params.new_zeros(B, parts, N) for parts in (record.bins, record.traces))
     changing = [*now[:-1], done, fill, buffer, spikes, total, final, counts, traces]

@@ -100,8 +100,9 @@ def build(
             state = reservoir(*given, dtype=torch.float64, backend="reference")[1]
             if fault == "state":
                 tensor = getattr(state, field)
+                more = tensor[:1] if B else tensor.new_zeros(1, *tensor.shape[1:])
                 wrong = (
-                    tensor.unsqueeze(0), torch.cat([tensor, tensor[:1] if B else tensor.new_zeros(1, *tensor.shape[1:])]),
+                    tensor.unsqueeze(0), torch.cat([tensor, more]),
                     tensor.to("meta"), tensor > 0, tensor.tolist(),
                 )  # fmt: skip
                 state = state._replace(**{field: wrong[seed % len(wrong)]})

@@ -69,7 +69,8 @@ def same(a: Any, b: Any, exact: bool = False) -> None:
     tolerance = {"rtol": 0.0, "atol": 0.0} if exact else {"rtol": 1e-9, "atol": 1e-9}
     assert torch.equal(a[0].spikes.indptr, b[0].spikes.indptr) and torch.equal(a[0].spikes.index, b[0].spikes.index)
     assert torch.equal(a[0].spikes.lengths, b[0].spikes.lengths)
-    for name, p, q in zip((*a[0]._fields[1:], *ReservoirState._fields), (*a[0][1:], *a[1]), (*b[0][1:], *b[1])):
+    names = (*a[0]._fields[1:], *ReservoirState._fields)
+    for name, p, q in zip(names, (*a[0][1:], *a[1]), (*b[0][1:], *b[1]), strict=True):
         torch.testing.assert_close(p, q, **tolerance, msg=lambda m, name=name: f"{name}: {m}")
 
 

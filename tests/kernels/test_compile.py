@@ -287,7 +287,7 @@ def test_sparse_recurrent_weights_do_not_recompile(compiled):
 
 
 def test_reservoirs_do_not_recompile(compiled, monkeypatch):
-    """Neither for steps, recordings, inputs, neurons, synapses and delays, nor for slices of events; only drawing does."""
+    """Neither for steps, recordings, inputs, neurons, synapses, delays and slices of events; only for drawing."""
     advance, given = torch.ops.spiking.reservoir_advance, []
 
     def note(*arguments):
