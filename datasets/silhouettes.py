@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from scipy.io import loadmat
+from scipy.io.matlab import MatReadError
 from scipy.ndimage import binary_erosion
 from torch.nn.functional import grid_sample
 
@@ -56,7 +57,7 @@ def read(root: str | os.PathLike[str], height: int = 32, width: int = 24, edge: 
     try:
         masks = loadmat(path, struct_as_record=False, squeeze_me=True)["original_masks"]
         names = list(masks._fieldnames)
-    except (OSError, ValueError, KeyError, AttributeError, TypeError, NotImplementedError) as error:
+    except (MatReadError, OSError, ValueError, KeyError, AttributeError, TypeError, NotImplementedError) as error:
         raise DataError(f"{path}: not the file of silhouettes, which has a struct original_masks ({error})") from error
     frames, action, person = [], [], []
     for name in names:

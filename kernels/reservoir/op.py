@@ -97,14 +97,15 @@ def reservoir(
     most = T * N if budget is None else budget
     name = resolve(backend, device)
     if name == "reference":
-        found, steps = _reference(x, inputs, recurrent, made, table, group, now, record, most)
+        found, stopped = _reference(x, inputs, recurrent, made, table, group, now, record, most), None
     else:
-        found, steps = _chunks(x, inputs, recurrent, made, table, group, now, record, most, slots, name)
+        found, stopped = _chunks(x, inputs, recurrent, made, table, group, now, record, most, slots, name)
     f = math.exp(-x.dt / record.tau)
     if record.traces:
         now = now._replace(trace=carry(found.traces, now.trace, found.steps, x.lengths, T, f))
-    if steps < T:
-        raise Interrupted(f"interrupted after step {steps} of {T}: .record and .state hold all until then", found, now)
+    if stopped is not None:
+        said = f"interrupted after step {stopped} of {T}: .record and .state hold all until then"
+        raise Interrupted(said, found, now)
     burst = (found.total > most).nonzero()[:, 0].tolist()
     if burst:
         rates = found.rate(N, x.dt)
@@ -150,7 +151,7 @@ def _slots(delay: int) -> int:
 def _reference(
     x: Events, inputs: Connections, recurrent: Connections | None, made: Setup, table: Tensor, group: Tensor,
     now: ReservoirState, record: Recorder, most: int,
-) -> tuple[Record, int]:  # fmt: skip
+) -> Record:  # fmt: skip
     T, B, _ = x.shape
     dense, lengths = x.to_dense(made.params.dtype), x.lengths
     stored, fed = inputs.expand().to(x.device), None if recurrent is None else recurrent.expand().to(x.device)
@@ -174,14 +175,14 @@ def _reference(
     active = z.any(2)
     final = torch.where(active, t[:, None], -1).amax(0) if T else torch.full_like(lengths, -1)
     spikes = Events.from_dense(z, x.dt, lengths) if record.spikes else None
-    return Record(spikes, counts, traces, z.sum((0, 2)), final, lengths.clone()), T
+    return Record(spikes, counts, traces, z.sum((0, 2)), final, lengths.clone())
 
 
 def _chunks(
     x: Events, inputs: Connections, recurrent: Connections | None, made: Setup, table: Tensor, group: Tensor,
     now: ReservoirState, record: Recorder, most: int, slots: int, backend: str,
-) -> tuple[Record, int]:  # fmt: skip
-    """Run some steps at a time, so that Ctrl-C is heard and no buffer need hold all spikes."""
+) -> tuple[Record, int | None]:  # fmt: skip
+    """Run some steps at a time, so that Ctrl-C is heard and no buffer need hold all spikes; the step it came at."""
     T, B, _ = x.shape
     params, hold, flags = made
     N, device, dtype = params.shape[1], x.device, params.dtype
@@ -203,15 +204,19 @@ def _chunks(
     spikes = whole(T, B, dtype=torch.int32)
     counts, traces = (params.new_zeros(B, parts, N) for parts in (record.bins, record.traces))
     changing = [*now[:-1], done, fill, buffer, spikes, total, final, counts, traces]
-    lists: list[list[Tensor]] = [[] for _ in range(B)]
+    pieces: list[list[Tensor]] = []  # spikes in the order in which they left the buffer, of each recording
+    taken = 0
 
     def until(stop: int) -> None:
+        """Advance all recordings to a step; called again after Ctrl-C, wherever that struck."""
+        nonlocal taken
         while True:
+            if len(pieces) > taken:  # what is in the buffer was copied: an append is whole or not at all
+                fill.zero_()
+                taken = len(pieces)
             torch.ops.spiking.reservoir_advance(given, changing, [*flags, slots], stop, most, x.dt, backend)
-            for b, n in enumerate(fill.tolist()) if record.spikes else ():
-                if n:
-                    lists[b].append(buffer[b, :n].clone())
-            fill.zero_()
+            if record.spikes:
+                pieces.append([buffer[b, :n].clone() for b, n in enumerate(fill.tolist())])
             if not bool(((done < x.lengths.clamp(max=stop)) & (total <= most)).any()):
                 return
 
@@ -225,8 +230,9 @@ def _chunks(
             until(stop)
         if time.monotonic() - start < 0.25:
             chunk *= 2
+    lists = [[piece[b] for piece in pieces] for b in range(B)]
     events = _events(lists, spikes[:stop], x, N, done) if record.spikes else None
-    return Record(events, counts, traces, total, final, done), stop
+    return Record(events, counts, traces, total, final, done), stop if stopped else None
 
 
 def _arrays(connections: Connections | None, params: Tensor, dtype: torch.dtype) -> list[Tensor]:

@@ -22,6 +22,7 @@ from spiking.plasticity.sparsey.permanence import Permanence
 NORMALISE = ("active", "band")
 HYPOTHESES = ("boost", "divide")
 DEFAULT = Rule()
+TIES = 0x5DEECE66D  # turns the seed into that of ties in recognition
 
 
 @dataclass(frozen=True, eq=False)
@@ -227,10 +228,10 @@ class Level:
         )
         wiring = Wiring(plan.modules, tuple(self.parts.values()), self.mask, tuple(self.limits.tolist()), plan.fan_in)
         x = torch.cat([signals[letter].words for letter in self.parts], -1)
-        draw = Draw(self.seed, step)
+        draw, ties = Draw(self.seed, step), Draw(self.seed ^ TIES, step)  # what was learned in a step must not win ties
         found = csa(
             x, self.weight, wiring, evidence, plan.rule, draw if learn else None, learn=learn, used=self.used,
-            backend=backend, ties=draw,
+            backend=backend, ties=draw if learn else ties,
         )
         if learn and self.permanence:
             self._fade(x, found.winners, new, step)

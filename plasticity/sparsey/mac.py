@@ -73,21 +73,24 @@ class Mac:
         Raises:
             ValueError: if it is not binary or outside the band.
         """
-        check.in_band(check.frames(item, self.memory.inputs, self.memory.device), self.memory.plans[0])
-        trace = self.memory.recognise(item)
+        trace = self.memory.recognise(self._in_band(item))
         return _like(item, trace.winners[0][:, :, 0]), _like(item, trace.familiarity[0][:, :, 0])
 
     def recall(self, prompt: Any, frames: int, threshold: float = 0.9) -> Tensor:
         """Replay a sequence from its first frames; as `Sparsey.recall`."""
-        return self.memory.recall(prompt, frames, threshold)
+        return self.memory.recall(self._in_band(prompt), frames, threshold)
 
     def classify(self, items: Any) -> Tensor:
         """(S,) the label under which an item is most familiar; as `Sparsey.classify`."""
-        return self.memory.classify(items)
+        return self.memory.classify(self._in_band(items))
 
     def familiarity(self, items: Any) -> Tensor:
         """(S,) how familiar items or sequences are; as `Sparsey.familiarity`."""
-        return self.memory.familiarity(items)
+        return self.memory.familiarity(self._in_band(items))
+
+    def _in_band(self, items: Any) -> Any:
+        check.in_band(check.frames(items, self.memory.inputs, self.memory.device), self.memory.plans[0])
+        return items
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write it into one HDF5 file; as `Sparsey.save`."""

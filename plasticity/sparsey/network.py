@@ -186,8 +186,10 @@ class Sparsey:
         return torch.stack(columns, 1)
 
     def classify(self, items: Any) -> Tensor:
-        """(S,) the label under which an item, or a whole sequence, is most familiar; see `scores`."""
-        return self.scores(items).argmax(1)
+        """(S,) the label under which an item or a sequence is most familiar, -1 if all are alike; see `scores`."""
+        scores = self.scores(items)
+        told = (scores != scores[:, :1]).any(1) | (self.labels == 1)
+        return torch.where(told, scores.argmax(1), -1)
 
     @torch.no_grad()
     def recall(self, prompt: Any, frames: int, threshold: float = 0.9) -> Tensor:

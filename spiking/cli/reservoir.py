@@ -47,6 +47,10 @@ def main(argv: Sequence[str]) -> int:
 
     if given.branching is not None and given.rate is not None:
         raise Mistake("--branching, --rate: expected one target, got both")
+    for name, others in (("gain", ("branching", "rate", "drive")), ("input_gain", ("drive",))):
+        lost = [f"--{other}" for other in others if getattr(given, other) is not None]
+        if getattr(given, name) is not None and lost:
+            raise Mistake(f"{', '.join(lost)}: nothing is searched for beside --{name.replace('_', '-')}")
     try:
         # a mistake in the options is said before any data is read
         check_readout(given.readout)

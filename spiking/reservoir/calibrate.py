@@ -31,7 +31,7 @@ class Activity(NamedTuple):
     Attributes:
         rate: mean of the neurons, Hz.
         branching: branching factor; NaN where no neuron spikes.
-        exploded: a recording passed its budget.
+        exploded: a recording passed its budget; the rate is that until then, the branching factor NaN.
         note: what the op said then, with step and rate.
     """
 
@@ -54,7 +54,8 @@ def activity(lsm: LSM, events: Events, branching: bool = True) -> Activity:
     try:
         spikes, _ = lsm.simulate(events, budget=budget)
     except Explosion as error:
-        return Activity(BUSY, math.inf, True, str(error))
+        ran = float(error.record.steps.sum()) * events.dt * 1e-3
+        return Activity(float(error.record.total.sum()) / max(ran * lsm.size, 1e-12), math.nan, True, str(error))
     rate = spikes.nnz / max(seconds * lsm.size, 1e-12)
     found = branching_factor(spikes, lsm.network().recurrent).mean if branching else math.nan
     return Activity(rate, found, False)
@@ -109,7 +110,7 @@ def _search(name: str, target: float, what: str, measure: Callable[[float], Acti
 
     def value(found: Activity) -> float:
         number: float = getattr(found, what)
-        return 0.0 if math.isnan(number) else number
+        return math.inf if found.exploded else 0.0 if math.isnan(number) else number
 
     seen: list[tuple[float, Activity]] = []
     gain = LEAST

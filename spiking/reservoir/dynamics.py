@@ -121,6 +121,8 @@ def divergence(one: Events, other: Events, start: int, tau: float = 20.0, early:
     d, last = curve[first - start], curve[-1]
     with np.errstate(divide="ignore", invalid="ignore"):
         exponent = float(np.log(last / d) / ((T - 1 - first) * one.dt * 1e-3)) if d > 0 else float("-inf")
+    if d == 0 and curve[first - start :].any():  # they part only later: nothing to measure growth from
+        exponent = float("nan")
     return Divergence(exponent, curve, one.dt)
 
 

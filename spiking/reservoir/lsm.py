@@ -141,6 +141,8 @@ class LSM(TransformerMixin, BaseEstimator):
             value = getattr(self, name)
             if not 0 <= value < math.inf:
                 raise ValueError(f"{name}: expected a factor of at least 0, got {value!r}")
+        if isinstance(self.washout, bool) or not isinstance(self.washout, int) or self.washout < 0:
+            raise ValueError(f"washout: expected a number of steps, got {self.washout!r}")
         check(self.settings(), self.inputs or 1, self.size, self.step)
 
     def circuit(self) -> Circuit:
@@ -191,6 +193,8 @@ class LSM(TransformerMixin, BaseEstimator):
         """
         bins = self.bins if bins is None else bins
         check_parts(bins, self.parts)
+        if bins > 1 and self.parts == "time" and self.steps is None and not isinstance(x, Events):
+            raise ValueError("steps: parts of time need a number of steps for all batches and stores, got None")
         if isinstance(x, Events):
             found = self._count(x, bins)
         else:
@@ -230,19 +234,22 @@ class LSM(TransformerMixin, BaseEstimator):
         found: Array = record.traces.numpy()
         return found
 
+    def look(self, store: EventStore) -> Events:
+        """LOOK recordings from all of a store, which may lie class by class."""
+        chosen = np.unique(np.linspace(0, len(store) - 1, LOOK).round().astype(np.int64))
+        return store.batch(chosen, dt=self.step, steps=self.steps)[0]
+
     def calibrate(self, events: Any, **targets: Any) -> LSM:
         """Choose the gains by activity, without labels; see `calibrate.calibrate` for the targets.
 
         Arguments:
-            events: Events, or an EventStore of which the first recordings are taken.
+            events: Events, or an EventStore of which some recordings are taken.
 
         Returns:
             itself, with `gain` and `input_gain` set.
         """
         self._take(events)
-        if not isinstance(events, Events):
-            events = events.batch(slice(0, LOOK), dt=self.step, steps=self.steps)[0]
-        calibrate(self, events, **targets)
+        calibrate(self, events if isinstance(events, Events) else self.look(events), **targets)
         return self
 
     def fit(self, x: Any, y: Any = None) -> LSM:

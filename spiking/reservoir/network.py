@@ -46,7 +46,7 @@ class Network(NamedTuple):
     short_term: torch.Tensor | None
 
     def digest(self) -> str:
-        """sha256 of all its numbers."""
+        """sha256 of all its numbers, but for those that `Preset` gives to all neurons."""
         total = hashlib.sha256()
         for part in self:
             arrays = (part.indptr, part.index, part.values) if isinstance(part, SparseWeight) else (part,)

@@ -60,9 +60,11 @@ def run(
         "neurons": sum(lsm.size for lsm in liquid.members), "train_recordings": len(train),
         "test_recordings": len(test), "gain": head.gain, "input_gain": head.input_gain,
     }  # fmt: skip
-    look = train.batch(slice(0, 32), dt=head.step, steps=head.steps)[0]
-    found = activity(head, look)
+    found = activity(head, head.look(train))
     metrics |= {"rate_hz": found.rate, "branching": found.branching}
+    if found.exploded:
+        metrics |= {"exploded": 1}
+        say(found.note)
     y, truth = train.labels.numpy(), test.labels.numpy()
     say(f"gain {head.gain:.3g}, input gain {head.input_gain:.3g}: {found.rate:.1f} Hz, branching {found.branching:.2f}")
     before = time.perf_counter()

@@ -40,7 +40,7 @@ class Circuit:
         )  # fmt: skip
         self.kinetics = Kinetics()
         if max(preset.tau_syn) > 0:
-            self.kinetics = Kinetics("exponential", network.tau_syn, preset.tau_inhibitory, exact=False)
+            self.kinetics = Kinetics("exponential", network.tau_syn, preset.tau_inhibitory, exact=not preset.normalised)
         self.short_term = None
         if network.short_term is not None:
             group = torch.from_numpy(network.inhibitory).to(torch.int64)

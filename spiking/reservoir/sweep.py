@@ -102,7 +102,7 @@ def gain_sweep(
     if scale not in SCALES:
         raise ValueError(f"scale: expected one of {', '.join(SCALES)}, got {scale!r}")
     before = lsm.gain, lsm.input_gain
-    events = train.batch(slice(0, 32), dt=lsm.step, steps=lsm.steps)[0]
+    events = lsm.look(train)
     rows = []
     try:
         for gain in gains:
