@@ -88,7 +88,7 @@ def test_capacity(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "all 3 are held" in capsys.readouterr().out
     found = metrics(out)
     assert found["random.active.K16.synapses"] == 39_168 and found["random.active.K16.sequences"] == 3
-    assert np.isclose(found["random.active.K16.bits_per_synapse"], 30 * 56.66 / 39_168, rtol=1e-4)
+    assert np.isclose(found["random.active.K16.bits_per_synapse"], 30 * 53.18 / 39_168, rtol=1e-4)
     pictures(out, "capacity.png")
 
 

@@ -56,5 +56,6 @@ def moved(x: Tensor, features: int, seed: int = 0) -> Tensor:
 
 
 def bits(inputs: int, active: tuple[int, int]) -> float:
-    """log2 of how many different frames there are."""
-    return math.log2(sum(math.comb(inputs, m) for m in range(active[0], active[1] + 1)))
+    """The entropy of a frame of `sequences`: of the number of its active features, and of which they are."""
+    counts = range(active[0], active[1] + 1)
+    return math.log2(len(counts)) + sum(math.log2(math.comb(inputs, m)) for m in counts) / len(counts)

@@ -29,6 +29,15 @@ def same(a: list[torch.Tensor], b: list[torch.Tensor]) -> bool:
     return all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_what_is_new_does_not_get_the_code_of_what_was_learned(seed: int):
+    """Nothing speaks for any unit, so that winners are drawn: one in eight is right by chance, 3 of 24."""
+    mac = Mac(inputs=144, modules=24, units=8, seed=seed)
+    winners = mac.learn(item(*range(12)))
+    others, familiarity = mac.recognise(item(*range(12, 24)))
+    assert familiarity == 0 and int((others == winners).sum()) < 10
+
+
 def test_the_lines_of_the_documentation():
     mac = Mac(inputs=144, modules=24, units=8, seed=0)
     winners = mac.learn(item(*range(12)))

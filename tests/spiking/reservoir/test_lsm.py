@@ -15,7 +15,8 @@ from sklearn.pipeline import make_pipeline
 from spiking import Events
 from spiking.datasets import EventStore
 from spiking.datasets.errors import DataError
-from spiking.kernels.reservoir import Explosion
+from spiking.kernels import SparseWeight, reservoir
+from spiking.kernels.reservoir import Explosion, IntegrateFire, Synapses
 from spiking.reservoir import LSM, Ensemble
 from spiking.reservoir.calibrate import activity
 from spiking.reservoir.dynamics import lyapunov, without_one
@@ -37,6 +38,28 @@ def test_presets_fire_and_go_on_from_their_state(name: str, store: EventStore) -
     rest, state = lsm.simulate(events[cut:], state)
     assert torch.equal(Events.cat([first, rest], dim="time").to_dense(), whole.to_dense())
     assert torch.equal(state.membrane, last.membrane)
+
+
+def test_calibration_looks_at_all_of_a_store() -> None:
+    """Recording k has one event, in channel k: stores often lie class by class."""
+    n = 200
+    labels, times = np.arange(n) % 2, np.zeros(n, np.int64)
+    store = EventStore.from_arrays(np.arange(n), times, np.arange(n + 1), labels, sensor=(n, 1, 1))
+    seen = LSM("random", inputs=n, neurons=20).look(store).index
+    assert len(seen) == 32 and int(seen.min()) == 0 and int(seen.max()) == n - 1
+
+
+def test_the_published_column_keeps_its_units() -> None:
+    """30 nA that decay in 3 ms move a membrane of 30 ms and 1 MOhm by 2.32 mV at most, after 7.7 ms."""
+    circuit = LSM.from_preset("maass2002", inputs=1, seed=0).circuit()
+    synapse = Synapses.of(SparseWeight.from_dense(torch.tensor([[30.0]])), 0)
+    kinetics = circuit.kinetics._replace(tau=3.0)
+    x = Events.from_dense(torch.arange(60)[:, None, None] == 0, dt=1.0)
+    state, seen = None, []
+    for t in range(60):
+        _, state = reservoir(x[t : t + 1], synapse, None, IntegrateFire(30.0, 1e9), kinetics, None, state)
+        seen.append(float(state.membrane))
+    assert max(seen) == pytest.approx(30 * 3 / 27 * (0.1 ** (1 / 9) - 0.1 ** (10 / 9)), rel=1e-3)
 
 
 def test_the_lines_of_the_documentation(events: Events) -> None:
