@@ -3,9 +3,9 @@
 Sequences are learned one after the other; after each, all so far are recognised again, every code being the context of
 the next, and the share of modules with the right winner is taken. Capacity is the number up to which it is 97 % or
 more. A frame of 144 features, 9 to 12 of them active, each number equally often, is worth its entropy, 53.18 bits
-(56.66 if all such frames were equally likely); one drawn from a lexicon of 100, log2 100. There a first frame may have been
-learned in several places, and its code is a mixture until the next one settles which: what the correction for multiple
-hypotheses is for.
+(56.66 if all such frames were equally likely); one drawn from a lexicon of 100, log2 100. There a first frame may have
+been learned in several places, and its code is a mixture until the next one settles which: what the correction for
+multiple hypotheses is for.
 """
 
 from __future__ import annotations
