@@ -55,6 +55,13 @@ def test_a_layer_is_its_equations(output: str) -> None:
             assert not found[steps:, b].any()
 
 
+@pytest.mark.parametrize("dt", [0.0, -1.0, math.nan, math.inf])
+def test_a_step_that_is_none_is_named(dt: float) -> None:
+    for net in (layer(), ELM(6, 1, memory=2)):
+        with pytest.raises(ValueError, match=f"dt: expected a step above 0 ms, got {dt}"):
+            net(torch.zeros(3, 2, 6), dt=dt)
+
+
 def test_connections_are_drawn_once_and_come_from_where_they_should() -> None:
     net = ELMLayer(30, 20, memory=1, branches=8, synapses=25, recurrent=0.25)
     share = float((net.index >= 30).float().mean())
