@@ -182,7 +182,7 @@ def test_spoken_words_and_their_sums(name: str, tmp_path: Path, monkeypatch: pyt
         (["elm-adding", "--data.options", '{"symbols": 2}'], "options: adding: AddingProblem.__init__() got an"),
         (["elm-adding", "--data.valid", "0"], "valid, test: expected at least 1 sequence"),
         (
-            ["elm-spoken", "--data.name", "spoken-adding"],
+            ["elm-spoken", "--root", "words", "--data.name", "spoken-adding"],
             "data.steps: spoken-adding needs at least 2000 ms, its second digit begins at 1000 ms, got 100 steps of 10",
         ),
         (["elm-smnist", "--data.steps", "10"], "steps: smnist has 784 pixels, got 10"),
