@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import pytest
@@ -53,6 +54,16 @@ def test_a_layer_is_its_equations(output: str) -> None:
                 assert torch.allclose(found[t, b], a, atol=1e-12)
             assert torch.allclose(state.memory[b], m) and torch.allclose(state.slow[b], r)
             assert not found[steps:, b].any()
+
+
+@pytest.mark.parametrize("tau", [5.0, (5.0,), (5.0, 1.0)])
+def test_times_that_do_not_spread_are_named(tau: Any) -> None:
+    message = rf"tau_memory: expected \(low, high\), 0 < low < high, got {re.escape(str(tau))}"
+    with pytest.raises(ValueError, match=message):
+        layer(tau_memory=tau)
+    if tau != 5.0:  # a number is for all units of an ELM
+        with pytest.raises(ValueError, match=message):
+            ELM(6, 1, tau_memory=tau)
 
 
 @pytest.mark.parametrize("dt", [0.0, -1.0, math.nan, math.inf])
