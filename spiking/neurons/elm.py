@@ -171,7 +171,7 @@ class ELM(Holder):
         Arguments:
             path: a state dict that PyTorch saved.
             config: the `.json` that came with it, or its content.
-            dt: step in ms; `None` takes that of the Events.
+            dt: step in ms; `None` takes the config's `delta_t`, and without it that of the Events.
             **options: such as `device`.
 
         Returns:
@@ -183,7 +183,7 @@ class ELM(Holder):
         from spiking.neurons.elm_checkpoint import read
 
         kind, sizes, found, weights = read(path, config)
-        neuron: ELM = kind(*sizes, dt=dt, **{**found, **options})
+        neuron: ELM = kind(*sizes, **{**found, **({} if dt is None else {"dt": dt}), **options})
         own = neuron.state_dict()
         for name, value in weights.items():
             if value.shape != own[name].shape:
