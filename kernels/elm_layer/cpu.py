@@ -55,11 +55,11 @@ def _forward_task(
                                     z[n, j] += said * recurrent[s, n, j]
                 for n in range(N):
                     for j in range(h):
-                        x = z[n, j]
+                        x = z[n, j]  # NaN is not 0 or less: it passes on
                         if activation == _SQUARE:
-                            z[n, j] = x * x if x > zero else zero
+                            z[n, j] = zero if x <= zero else x * x
                         elif activation == _RELU:
-                            z[n, j] = x if x > zero else zero
+                            z[n, j] = zero if x <= zero else x
                         else:
                             z[n, j] = x / (one + math.exp(-x))
                     p = zero
@@ -72,7 +72,7 @@ def _forward_task(
                     slow[n] = k[0] * slow[n] + (one - k[0]) * p
                     u = p - slow[n] + bias[n]
                     if output == _RECTIFIED:
-                        activity[n] = u if u > zero else zero
+                        activity[n] = zero if u <= zero else u
                     elif output == _SPIKE:
                         activity[n] = one if u > zero else zero
                     else:

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from spiking.kernels import finite
 from spiking.kernels.arguments import floating, number, whole
 from spiking.kernels.backend import fall_back, resolve
 from spiking.kernels.elm.rule import MLP
@@ -143,6 +144,8 @@ def _check(
             raise ValueError(f"{name}: expected {axes}, here {shape}, got {tuple(tensor.shape)}")
         if tensor.dtype != drive.dtype:
             raise ValueError(f"{name}: expected {drive.dtype} as drive has, got {tensor.dtype}")
+        if not name.startswith("state.") and tensor.device.type == "cpu" and not torch.compiler.is_compiling():
+            finite.demand(name, tensor, "neuron")
     if high_pass is not None:
         number("high_pass", high_pass, 1, drive.device)
     if lengths is not None:

@@ -128,8 +128,8 @@ class ELM(Holder):
         self.bounds = {}
         times = spread
         if isinstance(spread, (tuple, list)):
-            ranges.setdefault("tau_memory", (float(spread[0]), float(spread[1])))
             times = _spread(spread, memory)
+            ranges.setdefault("tau_memory", (float(spread[0]), float(spread[1])))
         shared = not isinstance(filters, (tuple, list)) and torch.as_tensor(filters).numel() == 1
         for name, value, size in (
             ("tau_memory", times, memory), ("tau_branch", filters, 1 if shared else self.branches)
@@ -171,7 +171,7 @@ class ELM(Holder):
         Arguments:
             path: a state dict that PyTorch saved.
             config: the `.json` that came with it, or its content.
-            dt: step in ms; `None` takes that of the Events.
+            dt: step in ms; `None` takes the config's `delta_t`, and without it that of the Events.
             **options: such as `device`.
 
         Returns:
@@ -183,7 +183,7 @@ class ELM(Holder):
         from spiking.neurons.elm_checkpoint import read
 
         kind, sizes, found, weights = read(path, config)
-        neuron: ELM = kind(*sizes, dt=dt, **{**found, **options})
+        neuron: ELM = kind(*sizes, **{**found, **({} if dt is None else {"dt": dt}), **options})
         own = neuron.state_dict()
         for name, value in weights.items():
             if value.shape != own[name].shape:
@@ -307,8 +307,8 @@ class ELM(Holder):
 
 def _spread(ends: Sequence[float], units: int) -> Tensor:
     """Times evenly spread in log space from the lower to the upper end; of one unit, their middle."""
-    if len(ends) != 2 or not 0 < ends[0] < ends[1] < math.inf:
-        raise ValueError(f"tau_memory: expected (low, high), 0 < low < high, got {tuple(ends)}")
+    if not isinstance(ends, (tuple, list)) or len(ends) != 2 or not 0 < ends[0] < ends[1] < math.inf:
+        raise ValueError(f"tau_memory: expected (low, high), 0 < low < high, got {ends}")
     low, high = math.log(ends[0]), math.log(ends[1])
     line = torch.linspace(low, high, units, dtype=torch.float64) if units > 1 else torch.tensor([(low + high) / 2])
     return line.double().exp().clamp(ends[0], ends[1])

@@ -32,6 +32,11 @@ KEYS = (
 )
 ROUTED = ("input_to_synapse_indices", "valid_indices_mask")
 ROUTINGS = {None: "contiguous", "random_routing": "random", "neuronio_routing": "neuronio"}
+SETTINGS = (
+    "num_input", "num_output", "num_memory", "lambda_value", "mlp_num_layers", "mlp_hidden_size", "mlp_activation",
+    "tau_s_value", "tau_b_value", "memory_tau_min", "memory_tau_max", "learn_memory_tau", "w_s_value", "num_branch",
+    "num_synapse_per_branch", "input_to_synapse_routing", "delta_t",
+)
 DEFAULTS = {"memory_tau_min": 1.0, "memory_tau_max": 1000.0, "lambda_value": 5.0, "learn_memory_tau": False}
 
 
@@ -48,6 +53,9 @@ def read(
         ValueError: naming the file, and the version or the keys that were found and wanted.
     """
     told = dict(config) if isinstance(config, Mapping) else _json(config)
+    strange = sorted(str(key) for key in told if key not in SETTINGS)
+    if strange:
+        raise ValueError(f"config: expected keys among {', '.join(SETTINGS)}, got {', '.join(strange)}")
     found = _state_dict(path)
     version = _version(path, found)
     routing = told.get("input_to_synapse_routing")
@@ -79,6 +87,8 @@ def read(
     }
     if not options["learn"]:
         del options["ranges"]
+    if "delta_t" in settings:
+        options["dt"] = float(settings["delta_t"])
     kind: type[ELM] = ELM
     if branches is not None:
         kind = BranchELM

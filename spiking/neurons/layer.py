@@ -9,6 +9,7 @@ holds their strengths (nnz,), and `synapses()` is W. kernels/lif/op.py gives the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
@@ -339,6 +340,8 @@ def timing(
         source = "input"
     if dt is None:
         return own, lengths
+    if not (math.isfinite(dt) and dt > 0):
+        raise ValueError(f"dt: expected a step above 0 ms, got {dt}")
     if own is not None and own != dt:
         raise ValueError(f"dt: layer {own} ms, {source} {dt} ms")
     return dt, lengths

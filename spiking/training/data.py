@@ -10,8 +10,10 @@ import numpy as np
 from spiking.datasets import Augment, EventStore, Loader, load
 from spiking.datasets.catalogue import splits
 from spiking.datasets.errors import DataError
+from spiking.datasets.sources.adding import SECOND
 
 SHARE = 0.15
+PAIRS, WHOLE = ("shd-adding", "spoken-adding"), 2 * SECOND / 1000  # one digit after the other, ms
 
 
 class EventData(pl.LightningDataModule):
@@ -36,7 +38,7 @@ class EventData(pl.LightningDataModule):
 
     Raises:
         ValueError: if `name` is "folder" and there is no `root`, `valid` is neither a share nor a whole number, or
-            there is a `fold` without `valid_by` or beyond its values.
+            there is a `fold` without `valid_by` or beyond its values, or `steps` end before two digits to be added do.
     """
 
     def __init__(
@@ -62,6 +64,11 @@ class EventData(pl.LightningDataModule):
             raise ValueError(f"valid: expected a share from 0 to below 1, or a whole number, got {valid}")
         if fold is not None and valid_by is None:
             raise ValueError("fold: needs valid_by, the column whose values are held out one by one")
+        if name in PAIRS and steps is not None and steps * dt < WHOLE:
+            raise ValueError(
+                f"data.steps: {name} needs at least {WHOLE:g} ms, its second digit begins at {WHOLE / 2:g} ms, got "
+                f"{steps} steps of {dt:g} ms"
+            )
         self.source = f"folder:{root}" if name == "folder" else name
         self.root = None if name == "folder" else root
         self.batch_size, self.dt, self.steps, self.binary, self.pool = batch_size, dt, steps, binary, pool

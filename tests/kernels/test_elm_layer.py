@@ -111,6 +111,27 @@ def test_bad_input_is_named() -> None:
         run(x, "numba", lengths=torch.tensor([1, 2, 10]))
 
 
+@pytest.mark.parametrize(
+    ("part", "name"), [("W_m", "mlp.memory"), ("b_h", "mlp.bias"), ("read", "read"), ("R", "recurrent")]
+)
+def test_weights_that_are_no_numbers_are_named(part: str, name: str) -> None:
+    x = given()
+    with torch.no_grad():
+        x[part][2] = torch.nan
+    for backend in ("numba", "reference"):
+        with pytest.raises(ValueError, match=f"{name}: expected finite numbers, got nan at neuron 2"):
+            run(x, backend)
+
+
+@pytest.mark.parametrize("activation", ["relu_squared", "relu", "silu"])
+def test_what_is_no_number_passes_on(activation: str) -> None:
+    x = given()
+    with torch.no_grad():
+        x["drive"][4, 1, 0, 0] = torch.nan
+    ours, theirs = (run(x, backend, activation=activation)[0] for backend in ("numba", "reference"))
+    assert ours[4, 1, 0].isnan() and torch.equal(ours.isnan(), theirs.isnan())
+
+
 def test_opcheck() -> None:
     x = given(T=3)
     flags = [0.0, 2.0, 1.0, 25.0, 0.0, 0.0, 0.0]

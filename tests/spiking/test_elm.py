@@ -141,6 +141,14 @@ def test_a_checkpoint_of_learned_time_constants_goes_on_learning(tmp_path: Path)
     assert neuron.raw_tau_memory.grad is not None and neuron.raw_tau_memory.grad.abs().min() > 1e-8
 
 
+def test_a_checkpoint_brings_its_step(tmp_path: Path) -> None:
+    torch.save(state_dict(), tmp_path / "w.pt")
+    config = {**CONFIG, "delta_t": 2.0}
+    assert ELM.from_checkpoint(tmp_path / "w.pt", config=config).dt == 2.0
+    assert ELM.from_checkpoint(tmp_path / "w.pt", config=config, dt=1.0).dt == 1.0
+    assert ELM.from_checkpoint(tmp_path / "w.pt", config=CONFIG).dt is None
+
+
 @pytest.mark.parametrize(
     ("stored", "config", "message"),
     [
@@ -154,6 +162,7 @@ def test_a_checkpoint_of_learned_time_constants_goes_on_learning(tmp_path: Path)
         (state_dict(), {**CONFIG, "num_branch": 3}, "branches: contiguous ones share out all 4 inputs"),
         (state_dict(), {**CONFIG, "input_to_synapse_routing": "neuronio_routing"}, "got none of input_to_synapse_ind"),
         (state_dict(), {**CONFIG, "input_to_synapse_routing": "no"}, "config: input_to_synapse_routing: expected one"),
+        (state_dict(), {**CONFIG, "num_branches": 2}, "config: expected keys among num_input, .*, got num_branches"),
         (state_dict(), {"num_input": 4}, "config: num_output: expected a whole number, got None"),
         ([1], CONFIG, "w.pt: expected a state dict of tensors, got list"),
     ],

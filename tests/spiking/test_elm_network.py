@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import pytest
@@ -53,6 +54,23 @@ def test_a_layer_is_its_equations(output: str) -> None:
                 assert torch.allclose(found[t, b], a, atol=1e-12)
             assert torch.allclose(state.memory[b], m) and torch.allclose(state.slow[b], r)
             assert not found[steps:, b].any()
+
+
+@pytest.mark.parametrize("tau", [5.0, (5.0,), (5.0, 1.0)])
+def test_times_that_do_not_spread_are_named(tau: Any) -> None:
+    message = rf"tau_memory: expected \(low, high\), 0 < low < high, got {re.escape(str(tau))}"
+    with pytest.raises(ValueError, match=message):
+        layer(tau_memory=tau)
+    if tau != 5.0:  # a number is for all units of an ELM
+        with pytest.raises(ValueError, match=message):
+            ELM(6, 1, tau_memory=tau)
+
+
+@pytest.mark.parametrize("dt", [0.0, -1.0, math.nan, math.inf])
+def test_a_step_that_is_none_is_named(dt: float) -> None:
+    for net in (layer(), ELM(6, 1, memory=2)):
+        with pytest.raises(ValueError, match=f"dt: expected a step above 0 ms, got {dt}"):
+            net(torch.zeros(3, 2, 6), dt=dt)
 
 
 def test_connections_are_drawn_once_and_come_from_where_they_should() -> None:

@@ -163,6 +163,7 @@ def test_spoken_words_and_their_sums(name: str, tmp_path: Path, monkeypatch: pyt
             (root / f"{k % 10}_a_{k // 10 + 3}.wav").write_bytes(test_spoken.wav(test_spoken.wave(k)))
     words = ["train", "elm-spoken", "--root", str(root), "--data.name", name, "--out", str(tmp_path / "run"), *QUICK]
     words += ["--model.options", '{"readout": {"memory": 5, "tau_memory": [20, 90], "tau_branch": 10}}']
+    words += ["--data.steps", "200"] if name == "spoken-adding" else []
     assert main([*words, "--beside", "lstm", "--data.batch_size", "8"]) == 0
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert {"test_accuracy", "lstm.test_accuracy"} <= metrics.keys()
@@ -180,6 +181,10 @@ def test_spoken_words_and_their_sums(name: str, tmp_path: Path, monkeypatch: pyt
         (["elm-adding", "--data.grow", "null", "--data.steps", "1"], "steps: expected at least 2, one for each mark"),
         (["elm-adding", "--data.options", '{"symbols": 2}'], "options: adding: AddingProblem.__init__() got an"),
         (["elm-adding", "--data.valid", "0"], "valid, test: expected at least 1 sequence"),
+        (
+            ["elm-spoken", "--root", "words", "--data.name", "spoken-adding"],
+            "data.steps: spoken-adding needs at least 2000 ms, its second digit begins at 1000 ms, got 100 steps of 10",
+        ),
         (["elm-smnist", "--data.steps", "10"], "steps: smnist has 784 pixels, got 10"),
         (["elm-adding", "--data.grow", "1"], "grow: expected 2 to 4096 steps of adding or match, got 1"),
         (["elm-adding", "--data.grow_after", "0"], "grow_after: expected at least 1 epoch, got 0"),
