@@ -56,7 +56,7 @@ def forgetting(runs: Mapping[str, Any], before: Mapping[str, Any] | None = None)
     if T > 1:
         bar = ScalarMappable(Normalize(1, T), PALETTE)
         chart.colorbar(
-            bar, ax=panels, label="task; mean of those learned in black", shrink=0.8, aspect=30,
+            bar, ax=panels, label="task (black: mean)", shrink=0.8, aspect=30,
             ticks=MaxNLocator(integer=True),
         )
     return chart
