@@ -61,9 +61,11 @@ def run(
         "test_recordings": len(test), "gain": head.gain, "input_gain": head.input_gain,
     }  # fmt: skip
     found = activity(head, head.look(train))
-    metrics |= {"rate_hz": found.rate, "branching": found.branching}
+    metrics["rate_hz"] = found.rate
+    if math.isfinite(found.branching):  # metrics are numbers: none where no neuron spikes, or activity explodes
+        metrics["branching"] = found.branching
     if found.exploded:
-        metrics |= {"exploded": 1}
+        metrics["exploded"] = 1
         say(found.note)
     y, truth = train.labels.numpy(), test.labels.numpy()
     say(f"gain {head.gain:.3g}, input gain {head.input_gain:.3g}: {found.rate:.1f} Hz, branching {found.branching:.2f}")
