@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -116,18 +117,18 @@ def timed(neuron: ELM, runs: dict[str, Callable[[], Tensor]], grad: Tensor, roun
 def added(side: str, steps: int, samples: int) -> int:
     """Bytes that forward and backward add at most, in this process."""
     neuron = made()
-    for T, measured in ((5, False), (steps, True)):
+
+    def work(x: Events | Tensor, grad: Tensor) -> None:
+        out = neuron(x)[0] if side == "ours" else loop(neuron, x)
+        torch.autograd.grad(out, list(neuron.parameters()), grad)
+
+    for T in (5, steps):  # the first compiles
         events, dense, grad = batch(T, samples)
-        if side == "ours":
-            del dense
-            run = lambda e=events: neuron(e)[0]  # noqa: E731
-        else:
-            del events
-            run = lambda x=dense: loop(neuron, x)  # noqa: E731
-        work = lambda r=run, g=grad: torch.autograd.grad(r(), list(neuron.parameters()), g)  # noqa: E731
-        if measured:
-            return peak(work)
-        work()
+        x = events if side == "ours" else dense
+        del events, dense
+        if T == steps:
+            return peak(partial(work, x, grad))
+        work(x, grad)
     return 0
 
 
