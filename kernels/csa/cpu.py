@@ -183,13 +183,13 @@ def _task(
             count = 0
             for w in range(first, last):
                 count += popcount(x[b, m, w])
-            there[s] = count > 0
             n[:] = count
             if masked:
                 for q in range(Q):
                     n[q] = 0
                     for w in range(first, last):
                         n[q] += popcount(np.int32(x[b, m, w] & mask[q, w]))
+            there[s] = n.max() > 0
             given = norm[min(b, len(norm) - 1), min(m, norm.shape[1] - 1), s]
             if given > 0:
                 n[:] = given
@@ -208,7 +208,7 @@ def _task(
             if clears:
                 break
         gained = (max(0.0, G - rule[0]) / (1 - rule[0])) ** rule[1] * rule[2] * K
-        state = _mix(_mix(seed + _GAMMA) + _GAMMA * (step + np.uint64(b + 1)))
+        state = _mix(_mix(seed + _GAMMA) + _GAMMA * (step + np.uint64(b + 1 if random else 1)))
         total = 0
         for i in range(units):
             total += best[i] > rule[7]
@@ -223,7 +223,7 @@ def _task(
                 for w in range(W):
                     held[q] += popcount(weight[m, w, q * K + winners[b, m, q]])
             for s in range(S):
-                if used[m, s] <= limits[s]:
+                if used[m, s] <= limits[m, s]:
                     for q in range(Q):
                         if held[q] <= fan_in:
                             unit = q * K + winners[b, m, q]
@@ -233,7 +233,7 @@ def _task(
 def csa(
     x: Tensor, weight: Tensor, used: Tensor, norm: Tensor | None, gain: Tensor | None, mask: Tensor | None,
     active: Tensor, modules: int, parts: list[int], exponents: list[float], thresholds: list[float],
-    levels: list[int], limits: list[int], fan_in: int, rule: list[float], random: bool, learn: bool, seed: int,
+    levels: list[int], limits: Tensor, fan_in: int, rule: list[float], random: bool, learn: bool, seed: int,
     step: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Winners, familiarity, hypotheses and case; arguments as in op.py, rule as its numbers."""
@@ -247,7 +247,7 @@ def csa(
         gain is not None,
         np.full((modules, W), -1, np.int32) if mask is None else mask.numpy(), mask is not None, active.numpy(),
         np.cumsum([0, *parts]), np.array(exponents).reshape(-1, S), np.array(thresholds), np.array(levels),
-        np.array(limits), fan_in, np.array(rule), random, learn, np.uint64(seed % (1 << 64)),
+        limits.numpy(), fan_in, np.array(rule), random, learn, np.uint64(seed % (1 << 64)),
         np.uint64(step % (1 << 64)),
     )  # fmt: skip
     share = B if learn else SHARE

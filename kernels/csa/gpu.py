@@ -56,7 +56,6 @@ def evidence(  # type: ignore[no-untyped-def]
         power = tl.load(cases + case * S + s)
         total = tl.zeros((QB, KB), tl.float64)
         count = tl.zeros((QB,), tl.int32)
-        there = 0
         for w in range(tl.load(bounds + s).to(tl.int32), tl.load(bounds + s + 1).to(tl.int32)):
             word = tl.load(x + item * W + w)
             if word != 0:
@@ -64,11 +63,11 @@ def evidence(  # type: ignore[no-untyped-def]
                 if gain is not None:
                     bits = bits * tl.load(gain + item * W + w)
                 total += bits
-                there += 1
                 if mask is not None:
                     count += popcount(tl.load(mask + q * W + w, q < Q, 0) & word)
                 else:
                     count += popcount(word)
+        there = tl.max(count, 0)
         n = count.to(tl.float64)
         if norm is not None:
             given = tl.load(norm + item * S + s)
@@ -119,7 +118,7 @@ def choose(  # type: ignore[no-untyped-def]
                     chosen, most = tl.where(take, c, chosen), tl.where(take, found, most)
                     clears = tl.where(reaches, 1, clears)
             V, G = evidence(x, weight, norm, gain, mask, cases, bounds, chosen, item, m, W, Q, K, S, QB, KB)
-            state = mix(mix(seed + GAMMA) + GAMMA * (step + tl.cast(b + 1, tl.uint64)))
+            state = mix(mix(seed + GAMMA) + GAMMA * (step + tl.cast(b + 1 if RANDOM else 1, tl.uint64)))
             lot = mix(state + GAMMA * (m * Q + q + 1).to(tl.uint64)) >> 11
             lot = lot.to(tl.float64) * 1.1102230246251565e-16  # 2^-53
             if RANDOM:
@@ -152,7 +151,7 @@ def choose(  # type: ignore[no-untyped-def]
                 tl.debug_barrier()
                 for s in range(0, S):
                     old = tl.load(used + m * S + s)
-                    if old <= tl.load(limits + s):
+                    if old <= tl.load(limits + m * S + s):
                         new = 0
                         for w in range(tl.load(bounds + s).to(tl.int32), tl.load(bounds + s + 1).to(tl.int32)):
                             word = tl.load(x + item * W + w)
@@ -173,7 +172,7 @@ def choose(  # type: ignore[no-untyped-def]
 def csa(
     x: Tensor, weight: Tensor, used: Tensor, norm: Tensor | None, gain: Tensor | None, mask: Tensor | None,
     active: Tensor, modules: int, parts: list[int], exponents: list[float], thresholds: list[float],
-    levels: list[int], limits: list[int], fan_in: int, rule: list[float], random: bool, learn: bool, seed: int,
+    levels: list[int], limits: Tensor, fan_in: int, rule: list[float], random: bool, learn: bool, seed: int,
     step: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Winners, familiarity, hypotheses and case; arguments as in op.py, rule as its numbers."""
@@ -189,7 +188,7 @@ def csa(
 
     bounds = whole(*(sum(parts[:s]) for s in range(S + 1)))
     given = (
-        active.to(torch.uint8), real(exponents), real(thresholds), real(rule), bounds, whole(*levels), whole(*limits),
+        active.to(torch.uint8), real(exponents), real(thresholds), real(rule), bounds, whole(*levels), limits.long(),
         whole(seed, step),
     )  # fmt: skip
     winners, hypotheses, case = (

@@ -2,7 +2,8 @@
 
 For a mac with binary synapses w, sources s (bottom-up, horizontal, top-down) of active features x_s and each unit i:
 
-    V(i)   = prod_s min(1, sum_j g_j x_j w_ji / n_s)^lambda_s     evidence, over the sources that have active features
+    V(i)   = prod_s min(1, sum_j g_j x_j w_ji / n_s)^lambda_s     evidence, over the sources with active features that a
+                                                                  module may hear
     G      = mean_q max_{i in q} V(i)                             familiarity
     eta    = 1 + (max(0, G - G-) / (1 - G-))^gamma chi K          expansivity
     psi(i) = (eta - 1) / (1 + (s1 exp(-s2 (V(i) - s3)))^s4) + 1
@@ -27,6 +28,7 @@ are splitmix64 (Steele, Lea & Flood 2014) of (seed, step, mac, module): every ba
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -65,14 +67,14 @@ class Wiring(NamedTuple):
         modules: Q.
         parts: words of each source, in the order in which they stand in x; `None` is one source.
         mask: (Q, W) int32, which inputs a module's units may have synapses from; `None` is all.
-        limits: of each source, synapses beyond which a mac's matrix is frozen; `None` is never.
+        limits: (S,) or (M, S), synapses of each source beyond which a mac's matrix is frozen; `None` is never.
         fan_in: synapses beyond which a unit is frozen; `None` is never.
     """
 
     modules: int
     parts: tuple[int, ...] | None = None
     mask: Tensor | None = None
-    limits: tuple[int, ...] | None = None
+    limits: tuple[int, ...] | Tensor | None = None
     fan_in: int | None = None
 
 
@@ -97,7 +99,7 @@ class Evidence(NamedTuple):
 
 
 class Draw(NamedTuple):
-    """Random numbers: item b of a batch has those of step + b."""
+    """Random numbers: item b of a batch draws winners by those of step + b; ties go by those of step in all items."""
 
     seed: int = 0
     step: int = 0
@@ -171,11 +173,11 @@ def csa(
     evidence = Evidence([[1.0] * S]) if evidence is None else evidence
     cases = [list(map(float, row)) for row in evidence.exponents]
     thresholds, levels = list(map(float, evidence.thresholds)), list(evidence.levels)
-    if not cases or any(len(row) != S or min(row) < 0 for row in cases):
+    if not cases or any(len(row) != S or not all(0 <= own < math.inf for own in row) for row in cases):
         raise ValueError(f"exponents: expected rows of {S} numbers of 0 or more, got {evidence.exponents}")
     if not len(cases) == len(thresholds) == len(levels) or levels != sorted(levels):
         raise ValueError(f"thresholds, levels: expected {len(cases)} each, levels not falling, got {evidence[1:3]}")
-    if not 0 <= rule.floor < 1 or min(rule.gamma, rule.chi, *rule.sigma) < 0 or not rule.sigma[0]:
+    if not (0 <= rule.floor < 1 and all(own >= 0 for own in (rule.gamma, rule.chi, *rule.sigma)) and rule.sigma[0]):
         raise ValueError(f"rule: expected 0 <= floor < 1, sigma[0] above 0 and no number below 0, got {rule}")
     for name, given, shape in (
         ("mask", wiring.mask, (Q, W)), ("norm", evidence.norm, (B, M, S)), ("gain", evidence.gain, (B, M, W)),
@@ -186,17 +188,18 @@ def csa(
     if learn and used is None:
         raise ValueError("used: expected a tensor (M, S) to count synapses in, got None, but learn is on")
     fan_in = (1 << 31) - 1 if wiring.fan_in is None else wiring.fan_in
-    limits = [(1 << 31) - 1] * S if wiring.limits is None else list(wiring.limits)
-    if len(limits) != S:
-        raise ValueError(f"limits: expected {S} numbers, got {wiring.limits}")
+    limits = torch.as_tensor([(1 << 31) - 1] * S if wiring.limits is None else wiring.limits)
+    if tuple(limits.shape) not in ((S,), (M, S)):
+        raise ValueError(f"limits: expected ({S},) or ({M}, {S}), got {tuple(limits.shape)}")
+    limits = limits.to(x.device, torch.long)
     seed, step = ties if draw is None else draw
     if used is None:
         used = torch.zeros(M, S, dtype=torch.int32, device=x.device)
     numbers = [rule.floor, rule.gamma, rule.chi, *rule.sigma, rule.hypothesis]
     found = torch.ops.spiking.csa(
         x, weight, used, evidence.norm, evidence.gain, wiring.mask, evidence.active, Q, list(parts),
-        [number for row in cases for number in row], thresholds, levels, limits, fan_in, numbers, draw is not None,
-        learn, _signed(seed), _signed(step), resolve(backend, x.device),
+        [number for row in cases for number in row], thresholds, levels, limits.expand(M, S).contiguous(), fan_in,
+        numbers, draw is not None, learn, _signed(seed), _signed(step), resolve(backend, x.device),
     )  # fmt: skip
     return Choice(*found)
 
@@ -210,7 +213,7 @@ def _signed(number: int) -> int:
 def _csa(
     x: Tensor, weight: Tensor, used: Tensor, norm: Tensor | None, gain: Tensor | None, mask: Tensor | None,
     active: Tensor | None, modules: int, parts: Sequence[int], exponents: Sequence[float], thresholds: Sequence[float],
-    levels: Sequence[int], limits: Sequence[int], fan_in: int, rule: Sequence[float], random: bool, learn: bool,
+    levels: Sequence[int], limits: Tensor, fan_in: int, rule: Sequence[float], random: bool, learn: bool,
     seed: int, step: int, backend: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Winners, familiarity, hypotheses and case."""
@@ -223,7 +226,7 @@ def _csa(
     active = torch.ones(x.shape[:2], dtype=torch.bool, device=device) if active is None else active.to(device)
     given = (
         x.contiguous(), weight, used, norm, gain, mask, active.contiguous(), modules, list(parts), list(exponents),
-        list(thresholds), list(levels), list(limits), fan_in, list(rule), random, learn, seed, step,
+        list(thresholds), list(levels), limits, fan_in, list(rule), random, learn, seed, step,
     )  # fmt: skip
     if backend == "triton":
         from spiking.kernels.csa import gpu
@@ -236,7 +239,7 @@ def _csa(
 def _(
     x: Tensor, weight: Tensor, used: Tensor, norm: Tensor | None, gain: Tensor | None, mask: Tensor | None,
     active: Tensor | None, modules: int, parts: Sequence[int], exponents: Sequence[float], thresholds: Sequence[float],
-    levels: Sequence[int], limits: Sequence[int], fan_in: int, rule: Sequence[float], random: bool, learn: bool,
+    levels: Sequence[int], limits: Tensor, fan_in: int, rule: Sequence[float], random: bool, learn: bool,
     seed: int, step: int, backend: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     B, M, _ = x.shape

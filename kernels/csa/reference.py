@@ -13,7 +13,7 @@ GAMMA, A, B = (n - (1 << 64) for n in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0
 def csa(
     x: Tensor, weight: Tensor, used: Tensor, norm: Tensor | None, gain: Tensor | None, mask: Tensor | None,
     active: Tensor, modules: int, parts: list[int], exponents: list[float], thresholds: list[float],
-    levels: list[int], limits: list[int], fan_in: int, rule: list[float], random: bool, learn: bool, seed: int,
+    levels: list[int], limits: Tensor, fan_in: int, rule: list[float], random: bool, learn: bool, seed: int,
     step: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Winners, familiarity, hypotheses and case; arguments as in op.py, rule as its numbers."""
@@ -30,7 +30,7 @@ def csa(
         case = _back_off(torch.stack([G for _, G in chosen]), thresholds, levels)
         V = torch.stack([V for V, _ in chosen])[case, torch.arange(len(case), device=x.device)]
         G = V.amax(2).double().mean(1)
-        lot = uniform(seed, step + b, V.shape[0], modules, x.device)
+        lot = uniform(seed, step + b * random, V.shape[0], modules, x.device)
         winners = _draw(V.double(), G, lot, rule) if random else _largest(V, lot)
         hypotheses = (V.double() > rule[7]).flatten(1).sum(1)
         if learn:
@@ -64,10 +64,10 @@ def _factors(
             count = active.sum(1)[:, None]
         else:
             count = active @ allowed[:, piece].t().double()
+        there.append((count > 0).any(1))
         if norm is not None:
             count = torch.where(norm[:, s, None] > 0, norm[:, s, None], count)
         factors.append(torch.where(count[..., None] > 0, (total / count[..., None]).clamp(max=1), 0.0))
-        there.append(active.any(1))
     return torch.stack(factors), torch.stack(there)
 
 
@@ -111,11 +111,11 @@ def _largest(V: Tensor, lot: Tensor) -> Tensor:
 
 def _learn(
     x: Tensor, weight: Tensor, used: Tensor, allowed: Tensor | None, active: Tensor, winners: Tensor,
-    parts: list[int], limits: list[int], fan_in: int,
+    parts: list[int], limits: Tensor, fan_in: int,
 ) -> None:
     """Set the synapses from active features to winners, of the sources and units that are not frozen."""
     K = weight.shape[2] // winners.shape[1]
-    open_ = torch.stack([used[:, s] <= limits[s] for s in range(len(parts))], 1) & active[:, None]  # M, S
+    open_ = (used <= limits) & active[:, None]  # M, S
     source = torch.arange(len(parts), device=x.device).repeat_interleave(torch.tensor(parts, device=x.device) * WORD)
     new = x[:, None] & open_[:, source][:, None]  # M, 1, N
     if allowed is not None:

@@ -92,8 +92,7 @@ def reservoir(
     table, group = resolve_short_term(short_term, N, x.dt, dtype, device)
     rest = resting(made, B, slots, table.shape[2])
     now = rest if state is None else copy(state, rest)
-    if now.trace.shape[1] == 0 and record.traces:
-        now = now._replace(trace=torch.zeros_like(now.membrane))
+    now = now._replace(trace=_trace(now, record))
     most = T * N if budget is None else budget
     name = resolve(backend, device)
     if name == "reference":
@@ -113,6 +112,20 @@ def reservoir(
         more = "" if len(burst) <= 5 else f" and {len(burst) - 5} more"
         raise Explosion(f"activity: passed the budget of {most} spikes: {said}{more}", found, now)
     return found, now
+
+
+def _trace(now: ReservoirState, record: Recorder) -> Tensor:
+    """The trace to go on from; none where this call records none, for it would miss this call's spikes."""
+    if not record.traces:
+        return now.trace[:, :0]
+    if now.trace.shape[1]:
+        return now.trace
+    if bool((now.clock > 0).any()):
+        raise ValueError(
+            f"record.traces: expected a state whose steps were all run with traces, got {int(now.clock.max())} steps "
+            "without; state._replace(trace=torch.zeros_like(state.membrane)) begins them anew"
+        )
+    return torch.zeros_like(now.membrane)
 
 
 def _check(

@@ -18,8 +18,8 @@ class Recorder(NamedTuple):
         spikes: the spikes as Events.
         bins: count spikes in so many equal parts of the T steps; 0 does not.
         traces: sample filtered spikes, x_t = exp(-dt / tau) x_{t-1} + z_t, at the ends of so many equal parts; 0 does
-            not.
-        tau: ms, of the traces.
+            not. A call without traces ends them: a later one with traces refuses its state.
+        tau: ms, of the traces; the same in all calls that go on from each other.
     """
 
     spikes: bool = True

@@ -23,7 +23,7 @@ class ReservoirState(NamedTuple):
         pending: (B, L, R, N) what arrives in the steps to come, that of step `clock + d` at (clock + d) mod L.
         use, resources: (B, N, G) u and R at the neuron's last spike.
         last: (B, N) int64, its step; -1 for none.
-        trace: (B, N), filtered spikes; (B, 0) where they are not recorded.
+        trace: (B, N), filtered spikes; (B, 0) where the last call did not record them.
     """
 
     clock: Tensor

@@ -9,7 +9,9 @@ features in its field lies within its band. Rinkus 2014, table 1; kernels/csa ha
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import torch
@@ -86,8 +88,13 @@ class LevelPlan:
             raise ValueError("beside: expected each mac itself in the first column, as `around` gives it")
         if not 1 <= self.band[0] <= self.band[1]:
             raise ValueError(f"band: expected 1 <= least <= most, got {self.band}")
-        if set(self.exponents) - set(LETTERS) or min(self.exponents.values(), default=0) < 0:
+        powers = [*self.exponents.values(), 0.0 if self.start is None else self.start]
+        if set(self.exponents) - set(LETTERS) or not all(0 <= power < math.inf for power in powers[:-1]):
             raise ValueError(f"exponents: expected numbers of 0 or more for letters of {LETTERS}, got {self.exponents}")
+        if not 0 <= powers[-1] < math.inf:
+            raise ValueError(f"start: expected an exponent of 0 or more, got {self.start}")
+        if self.modules == 1 and self.beside is not None and not bool((self.beside[:, 1:] >= 0).any()):
+            raise ValueError("beside: a unit hears no unit of its own module: expected 2 modules or neighbours, got 1")
         for name, word, choices in (
             ("normalise", self.normalise, NORMALISE), ("hypotheses", self.hypotheses, (None, *HYPOTHESES)),
         ):  # fmt: skip
@@ -130,37 +137,40 @@ class Level:
         below, higher: the plans of the levels below and above, `None` where there is none.
         seed: of the draws.
 
-    `weight` (M, W, Q K) has the synapses as bits, `used` (M, sources) how many of them are set.
+    `weight` (M, W, Q K) has the synapses as bits, `used` (M, sources) how many of them are set, `sizes` how many there
+    could be.
     """
 
     def __init__(self, plan: LevelPlan, below: LevelPlan | None, higher: LevelPlan | None, seed: int) -> None:
         self.plan, self.below, self.seed = plan, below, seed
         M, R = plan.fields.shape
         Q, K = plan.modules, plan.units
-        parts, sizes = {"U": words(R)}, {"U": R * Q * K}
+        seen = _there(plan.fields)
+        parts, sizes = {"U": words(R)}, {"U": seen * (Q * K)}
         if below is not None:
-            parts["U"], sizes["U"] = R * code_words(below), R * below.modules * below.units * Q * K
+            parts["U"], sizes["U"] = R * code_words(below), seen * (below.modules * below.units * Q * K)
             if plan.off:
                 raise ValueError("off: only features have off cells, not the macs of a level below")
         if plan.off:
-            parts["O"], sizes["O"] = words(R), R * Q * K
+            parts["O"], sizes["O"] = words(R), seen * (Q * K)
         if plan.beside is not None:
             n = plan.beside.shape[1]
-            parts["H"], sizes["H"] = n * code_words(plan), n * (Q * K) ** 2 - Q * K * K
+            parts["H"], sizes["H"] = n * code_words(plan), _there(plan.beside) * (Q * K) ** 2 - Q * K * K
         if plan.above is not None:
             if higher is None:
                 raise ValueError("above: there is no level above")
             n = plan.above.shape[1]
-            parts["D"], sizes["D"] = n * code_words(higher), n * higher.modules * higher.units * Q * K
+            parts["D"] = n * code_words(higher)
+            sizes["D"] = _there(plan.above) * (higher.modules * higher.units * Q * K)
         if plan.labels:
-            parts["L"], sizes["L"] = words(plan.labels), plan.labels * Q * K
-        self.parts, self.sizes = parts, sizes
+            parts["L"], sizes["L"] = words(plan.labels), torch.full((M,), plan.labels * Q * K)
+        self.parts, self.sizes = parts, torch.stack(list(sizes.values()), 1)
         W = sum(parts.values())
         self.weight = torch.zeros(M, W, Q * K, dtype=torch.int32)
         self.used = torch.zeros(M, len(parts), dtype=torch.int32)
         self.permanence = [Permanence(W * WORD, Q * K, plan.persistence) for _ in range(M)] if plan.fades else []
         self.mask = None
-        if "H" in parts and Q > 1:
+        if "H" in parts:
             own = torch.arange(Q * K) // K != torch.arange(Q)[:, None]  # (Q, Q K)
             first = sum(size for letter, size in parts.items() if letter in "UO")
             self.mask = torch.full((Q, W), -1, dtype=torch.int32)
@@ -169,19 +179,31 @@ class Level:
     @property
     def synapses(self) -> int:
         """How many there could be, of all macs."""
-        return len(self.plan.fields) * sum(self.sizes.values())
+        return int(self.sizes.sum())
 
     @property
     def limits(self) -> Tensor:
-        """(sources,) synapses of a mac beyond which a matrix is frozen."""
-        most = (1 << 31) - 1
-        share = self.plan.freeze
-        return torch.tensor([most if share is None else min(most, int(share * n)) for n in self.sizes.values()])
+        """(M, sources) synapses beyond which a matrix is frozen."""
+        most, share = (1 << 31) - 1, self.plan.freeze
+        if share is None:
+            return torch.full_like(self.sizes, most)
+        return (self.sizes.double() * share).long().clamp(max=most)
 
     @property
     def frozen(self) -> Tensor:
-        """(M, sources) bool, matrices that learn no more."""
-        return self.used > self.limits.to(self.used.device)
+        """(M, sources) bool, matrices whose critical period is over, or that have no place for a synapse."""
+        return (self.used > self.limits.to(self.used.device)) | (self.sizes == 0).to(self.used.device)
+
+    @property
+    def full(self) -> Tensor:
+        """(M,) bool, macs all of whose units have more than `fan_in` synapses, none of which can fade."""
+        fan_in, units = self.plan.fan_in, self.weight.shape[2]
+        full = torch.zeros(len(self.weight), dtype=torch.bool, device=self.weight.device)
+        if fan_in is None or self.plan.fades:
+            return full
+        for m in (self.used.sum(1) > fan_in * units).nonzero().flatten().tolist():  # with fewer they can't be
+            full[m] = bool((unpack(self.weight[m].t(), self.weight.shape[1] * WORD).sum(1) > fan_in).all())
+        return full
 
     def silent(self, B: int) -> Codes:
         """The state before the first frame."""
@@ -200,7 +222,7 @@ class Level:
 
     def choose(
         self, signals: dict[str, Signal], count: Tensor, active: Tensor, before: Codes, learn: bool, step: int,
-        backend: str | None, plain: bool = False,
+        backend: str | None, first: bool = False, plain: bool = False,
     ) -> Codes:
         """The next codes.
 
@@ -211,6 +233,7 @@ class Level:
             before: the state.
             learn: draw, and set synapses.
             step: of the draws.
+            first: whether it is the first frame, which has an exponent of its own (`start`).
             plain: leave out the codes as bits, where nobody reads them.
 
         Returns:
@@ -220,13 +243,15 @@ class Level:
         holds = (before.age > 0) & (before.age < plan.persistence)
         new = active & ~holds
         full = {letter: plan.exponents.get(letter, 1.0) for letter in self.parts}
-        if plan.start is not None and not bool((before.age > 0).any()):
+        if plan.start is not None and first:
             full["U"] = plan.start
+        if learn and self.permanence:
+            self._fade(step)
         cases = BackOff((LETTERS,), (0.0,), (0,)) if learn or plan.back_off is None else plan.back_off
         evidence = Evidence(
             cases.exponents(full), cases.thresholds, cases.levels, self._norm(count), self._gain(signals), new
         )
-        wiring = Wiring(plan.modules, tuple(self.parts.values()), self.mask, tuple(self.limits.tolist()), plan.fan_in)
+        wiring = Wiring(plan.modules, tuple(self.parts.values()), self.mask, self.limits, plan.fan_in)
         x = torch.cat([signals[letter].words for letter in self.parts], -1)
         draw, ties = Draw(self.seed, step), Draw(self.seed ^ TIES, step)  # what was learned in a step must not win ties
         found = csa(
@@ -234,26 +259,32 @@ class Level:
             backend=backend, ties=draw if learn else ties,
         )
         if learn and self.permanence:
-            self._fade(x, found.winners, new, step)
+            self._note(x, found.winners, new, step)
         return self._next(found, new, holds, before, plain)
 
-    def _fade(self, x: Tensor, winners: Tensor, new: Tensor, frame: int) -> None:
-        """Note the coincidences of one item (1, M, ...), forget synapses of weight 0, keep those of frozen macs."""
+    def _fade(self, frame: int) -> None:
+        """Forget the synapses of weight 0, in all macs, and count the rest of the matrices that are not frozen."""
+        for m, synapses in enumerate(self.permanence):
+            self.weight[m] &= pack((synapses.weight(frame) > 0).t()).t()
+            for s, (rows, frozen) in enumerate(zip(self._rows(), self.frozen[m].tolist(), strict=True)):
+                if not frozen:
+                    self.used[m, s] = int(unpack(self.weight[m, rows].t(), (rows.stop - rows.start) * WORD).sum())
+
+    def _note(self, x: Tensor, winners: Tensor, new: Tensor, frame: int) -> None:
+        """Note the coincidences of one item (1, M, ...); what a frozen matrix has is permanent."""
         units = torch.arange(self.weight.shape[2])
         for m in new[0].nonzero().flatten().tolist():
             synapses = self.permanence[m]
             won = winners[0, m][units // self.plan.units] == units % self.plan.units
             synapses.learn(unpack(x[0, m], len(synapses.last)), won, frame)
-            alive = pack((synapses.weight(frame) > 0).t()).t()
-            self.weight[m] &= alive
-            if bool(self.frozen[m].all()):
-                synapses.freeze(frame)
-            else:
-                first = 0
-                for s, part in enumerate(self.parts.values()):
-                    rows = self.weight[m, first : first + part].t()
-                    self.used[m, s] = int(unpack(rows, part * WORD).sum())
-                    first += part
+            for rows, frozen in zip(self._rows(), self.frozen[m].tolist(), strict=True):
+                if frozen:
+                    synapses.freeze(frame, slice(rows.start * WORD, rows.stop * WORD))
+
+    def _rows(self) -> list[slice]:
+        """Words of each source."""
+        ends = list(accumulate(self.parts.values()))
+        return [slice(end - part, end) for end, part in zip(ends, self.parts.values(), strict=True)]
 
     def _next(self, found: Choice, new: Tensor, holds: Tensor, before: Codes, plain: bool) -> Codes:
         Q = self.plan.modules
@@ -297,6 +328,11 @@ class Level:
             for signal in (signals[letter] for letter in self.parts)
         ]  # fmt: skip
         return torch.cat(ones, -1)
+
+
+def _there(which: Tensor) -> Tensor:
+    """(M,) how many of a mac's features or macs there are; -1 is none."""
+    return (which >= 0).sum(1).cpu()
 
 
 def code_words(plan: LevelPlan) -> int:

@@ -23,7 +23,7 @@ SHARE = 256  # items of a pass
 
 
 class FrozenWarning(UserWarning):
-    """A memory whose critical period is over was asked to learn."""
+    """A memory was asked to learn what it can store in part only, or not at all: matrices are frozen, or units full."""
 
 
 class Trace(NamedTuple):
@@ -69,7 +69,7 @@ class Sparsey:
             Level(plan, low, high, seed + (k << 32))
             for k, (plan, low, high) in enumerate(zip(plans, below, above, strict=True))
         ]
-        self.step, self._warned = 0, False
+        self.step, self._said = 0, ""
 
     @classmethod
     def from_preset(cls, name: str, seed: int = 0, **changes: Any) -> Sparsey:
@@ -95,8 +95,8 @@ class Sparsey:
 
     @property
     def frozen(self) -> bool:
-        """Whether no mac learns from its features any more."""
-        return all(bool(level.frozen[:, 0].all()) for level in self.levels)
+        """Whether no mac can learn anything more: every matrix is frozen (`freeze`) or every unit full (`fan_in`)."""
+        return all(bool((level.frozen.all(1) | level.full).all()) for level in self.levels)
 
     def to(self, device: torch.device | str) -> Sparsey:
         """The same memory on another device; returns itself.
@@ -128,19 +128,31 @@ class Sparsey:
 
         Raises:
             ValueError: if an item is not binary or wakes no mac; then nothing has been learned.
+
+        Warns:
+            FrozenWarning: once, after the items with which the memory froze: of them some may not be stored.
         """
         x = check.frames(items, self.inputs, self.device)
         check.in_band(x, self.plans[0])
         labels = self._labels(label, len(x))
-        if self.frozen and not self._warned:
-            self._warned = True
-            warnings.warn("the memory is frozen: it learns nothing more", FrozenWarning, stacklevel=2)
         # Where nothing is heard from the past a level learns all items before the next one sees them.
         if x.shape[1] == 1 and not any(plan.fades for plan in self.plans):
             trace = self._run(x, labels, True)
         else:
             trace = _joined([self._run(x[s : s + 1], labels[s : s + 1], True) for s in range(len(x))])
+        said = self._closed()
+        if said not in ("", self._said):
+            self._said = said
+            warnings.warn(said, FrozenWarning, stacklevel=3)  # no_grad stands between
         return trace
+
+    def _closed(self) -> str:
+        """What a memory that no longer learns all must say; nothing while it does."""
+        if self.frozen:
+            return "the memory is frozen: it learns nothing more"
+        if all(bool((level.frozen[:, 0] | level.full).all()) for level in self.levels):
+            return "what macs see is frozen: they learn only what they hear beside, above or as a label"
+        return ""
 
     @torch.no_grad()
     def recognise(self, items: Any, label: Any = None) -> Trace:
@@ -186,9 +198,12 @@ class Sparsey:
         return torch.stack(columns, 1)
 
     def classify(self, items: Any) -> Tensor:
-        """(S,) the label under which an item or a sequence is most familiar, -1 if all are alike; see `scores`."""
+        """(S,) the label under which an item or a sequence is most familiar, -1 if all are alike, as for
+        what wakes no mac; see `scores`."""
         scores = self.scores(items)
-        told = (scores != scores[:, :1]).any(1) | (self.labels == 1)
+        told = (scores != scores[:, :1]).any(1)
+        if self.labels == 1:  # nothing to compare, but what wakes no mac has no label either
+            told = torch.stack([(own[..., 0] >= 0).flatten(1).any(1) for own in self.recognise(items).winners]).any(0)
         return torch.where(told, scores.argmax(1), -1)
 
     @torch.no_grad()
@@ -196,7 +211,7 @@ class Sparsey:
         """Replay a sequence from its first frames.
 
         Arguments:
-            prompt: (N,) or (T, N), the first frames.
+            prompt: (N,) or (T, N), the first frames of one sequence.
             frames: how many to recall after them, from what macs hear from beside and above.
             threshold: share of a code's winners that must have a synapse from a feature for it to be recalled.
 
@@ -204,14 +219,16 @@ class Sparsey:
             (frames, N) bool.
 
         Raises:
-            ValueError: if the first level has no source of the past.
+            ValueError: if the first level has no source of the past, or there is more than one sequence.
         """
         if not {"H", "D"} & set(self.levels[0].parts):
             raise ValueError("beside: the first level hears nothing from the past; give its plan beside=...")
         x = check.frames(prompt, self.inputs, self.device)
+        if torch.as_tensor(prompt).ndim == 3:
+            raise ValueError(f"prompt: expected ({self.inputs},) or (T, {self.inputs}), got {tuple(x.shape)}")
         silent = torch.zeros(1, frames, self.inputs, dtype=torch.bool, device=x.device)
         labels = self._labels(None, 1)
-        trace = self._run(torch.cat([x[:1], silent], 1), labels, False, free=x.shape[1])
+        trace = self._run(torch.cat([x, silent], 1), labels, False, free=x.shape[1])
         return self.decode(trace.winners[0][0, x.shape[1] :]) >= threshold
 
     @torch.no_grad()
@@ -293,7 +310,7 @@ class Sparsey:
         rows: list[list[Codes]] = []
         for t in range(T):
             alone = free is not None and t >= free
-            state = self._frame(x[:, t], hot, state, learn, self.step if learn else t, alone)
+            state = self._frame(x[:, t], hot, state, learn, self.step if learn else t, t == 0, alone)
             rows.append(state)
             if learn:
                 self.step += B
@@ -303,7 +320,8 @@ class Sparsey:
         )
 
     def _frame(
-        self, frame: Tensor, hot: Tensor | None, before: list[Codes], learn: bool, step: int, free: bool
+        self, frame: Tensor, hot: Tensor | None, before: list[Codes], learn: bool, step: int, first: bool,
+        free: bool,
     ) -> list[Codes]:
         """The codes of every level at one frame (B, N), from those of the frame before."""
         after: list[Codes] = []
@@ -326,7 +344,7 @@ class Sparsey:
                 signals["L"] = Signal(pack(hot)[:, None].expand(-1, len(plan.fields), -1))
             active = before[k].age > 0 if free and k == 0 else level.in_band(count)
             plain = len(self.levels) == 1 and plan.beside is None
-            after.append(level.choose(signals, count, active, before[k], learn, step, self.backend, plain))
+            after.append(level.choose(signals, count, active, before[k], learn, step, self.backend, first, plain))
         return after
 
 

@@ -86,6 +86,12 @@ class Permanence:
         """(inputs, units) 0 to 127 at a frame."""
         return torch.where(self.last < 0, 0, table(self.stiffness, frame - self.last))
 
-    def freeze(self, frame: int) -> None:
-        """Make permanent whatever still has a weight."""
-        self.stiffness = torch.where(self.weight(frame) > 0, PERMANENT, self.stiffness)
+    def freeze(self, frame: int, inputs: slice = slice(None)) -> None:
+        """Make permanent whatever still has a weight.
+
+        Arguments:
+            frame: when.
+            inputs: of which inputs; all unless given.
+        """
+        whole = torch.where(self.weight(frame) > 0, PERMANENT, self.stiffness)
+        self.stiffness[inputs] = whole[inputs]

@@ -29,12 +29,16 @@ from spiking.reservoir.presets import Preset, preset
 from spiking.reservoir.simulate import Circuit
 
 Array = np.ndarray[Any, Any]
-FORMAT = "spiking.reservoir 1"
+FORMAT = "spiking.reservoir 2"  # 2: the checksum covers what all neurons have alike
 BATCH, LOOK = 256, 32  # recordings that are simulated together, and that calibration sees
 
 
 class Silence(UserWarning):
     """A liquid was silent on all recordings."""
+
+
+class OtherStep(UserWarning):
+    """A liquid's step is not that for which its preset's strengths are meant."""
 
 
 class Stopped(KeyboardInterrupt):
@@ -52,7 +56,8 @@ class LSM(TransformerMixin, BaseEstimator):
         preset: "maass2002", "nalsm", "lin2023", "random" or "shd".
         inputs: channels; `None` takes those of what it is fitted to.
         neurons: N; `None` takes the preset's, as does `dt`.
-        dt: step, ms.
+        dt: step, ms; at another than the preset's, strengths of presets with normalised currents are others, and
+            `OtherStep` is warned of.
         seed: of the network.
         gain, input_gain: factors of recurrent and of input synapses.
         bins: parts of time in which spikes are counted.
@@ -129,7 +134,20 @@ class LSM(TransformerMixin, BaseEstimator):
         key = (self.settings(), self.inputs, self.size, self.step, self.seed)
         if getattr(self, "_key", None) != key:
             self._network, self._key = build(*key), key
+            self._warn_of_step()
         return self._network
+
+    def _warn_of_step(self) -> None:
+        """A current that acts at once adds all of itself in every step: twice the steps, twice the charge."""
+        settings = self.settings()
+        if self.step != settings.dt and settings.normalised and max(settings.tau_syn) > 0:
+            warnings.warn(
+                f"dt: the strengths of {self.preset} are meant for steps of {settings.dt:g} ms; in steps of "
+                f"{self.step:g} ms a synapse moves a membrane about {settings.dt / self.step:.3g} times as far: "
+                "calibrate, or set gain and input_gain",
+                OtherStep,
+                stacklevel=3,
+            )
 
     def check(self) -> None:
         """Raise if no such liquid can be, whatever its inputs.
@@ -274,7 +292,7 @@ class LSM(TransformerMixin, BaseEstimator):
         self.network()
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write what rebuilds it: a JSON file of the preset, the seed, the gains, and a checksum of all synapses."""
+        """Write what rebuilds it: a JSON file of the preset, the seed, the gains, and a checksum of all its numbers."""
         Path(path).write_text(json.dumps(self.to_dict(), indent=2) + "\n")
 
     def to_dict(self) -> dict[str, Any]:

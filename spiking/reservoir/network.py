@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from scipy.special import gammaincinv
 
 from spiking.kernels import SparseWeight
-from spiking.reservoir import connect, draws
+from spiking.reservoir import connect, draws, fields
 from spiking.reservoir.presets import Pair, Preset
 
 Array = np.ndarray[Any, Any]
@@ -30,6 +31,8 @@ class Network(NamedTuple):
         tau_mem, tau_syn, reset, start, bias: (N,) float32; `tau_syn` is 0 where there is no current.
         refractory: (N,) int64 steps.
         short_term: (3, N, 2) float32, U, D and F of each neuron's synapses onto E and onto I, or `None`.
+        shared: (6,) float64, what all neurons have alike: dt, threshold, adapt, tau_adapt, tau_inhibitory (NaN where it
+            is the same as tau_syn), and 1 if currents are normalised.
     """
 
     place: Array
@@ -44,9 +47,10 @@ class Network(NamedTuple):
     bias: torch.Tensor
     refractory: torch.Tensor
     short_term: torch.Tensor | None
+    shared: torch.Tensor
 
     def digest(self) -> str:
-        """sha256 of all its numbers, but for those that `Preset` gives to all neurons."""
+        """sha256 of all its numbers."""
         total = hashlib.sha256()
         for part in self:
             arrays = (part.indptr, part.index, part.values) if isinstance(part, SparseWeight) else (part,)
@@ -68,7 +72,7 @@ def build(preset: Preset, channels: int, neurons: int, dt: float, seed: int) -> 
 
     Raises:
         ValueError: naming what can't be: a probability outside 0 to 1, a time constant that is not positive, a delay
-            that rounds to no step or to more than 255.
+            that rounds to no step or to more than 255, a field of another form (fields.py).
     """
     check(preset, channels, neurons, dt)
     place = connect.grid(neurons, preset.shape)
@@ -98,6 +102,7 @@ def build(preset: Preset, channels: int, neurons: int, dt: float, seed: int) -> 
         _number(_between(seed, 4, preset.bias, neurons)),
         torch.from_numpy(np.where(inhibitory, *(round(r / dt) for r in preset.refractory[::-1])).astype(np.int64)),
         _number(_short_term(preset, seed, inhibitory)) if preset.short_term else None,
+        _shared(preset, dt),
     )
 
 
@@ -108,6 +113,7 @@ def check(preset: Preset, channels: int, neurons: int, dt: float) -> None:
             raise ValueError(f"{name}: expected a whole number of at least 1, got {count!r}")
     if not 0 < dt < np.inf:
         raise ValueError(f"dt: expected a step above 0 ms, got {dt!r}")
+    fields.check(preset)
     if preset.rule not in ("distance", "degree", "dense"):
         raise ValueError(f"rule: expected distance, degree or dense, got {preset.rule!r}")
     for name, p in zip(NAMES, preset.C, strict=True):
@@ -128,6 +134,12 @@ def check(preset: Preset, channels: int, neurons: int, dt: float) -> None:
             raise ValueError(f"delay {name}: expected 1 to {LONGEST} steps of {dt:g} ms, got {delay!r} ms")
     if preset.rule != "dense" and not (min(preset.strength[:2]) >= 0 >= max(preset.strength[2:])):
         raise ValueError(f"strength: expected E->E, E->I of at least 0, I->E, I->I of at most 0, got {preset.strength}")
+
+
+def _shared(preset: Preset, dt: float) -> torch.Tensor:
+    other = math.nan if preset.tau_inhibitory is None else preset.tau_inhibitory
+    alike = (dt, preset.threshold, preset.adapt, preset.tau_adapt, other, preset.normalised)
+    return torch.tensor(alike, dtype=torch.float64)
 
 
 def _strengths(preset: Preset, seed: int, kind: Array) -> Array:

@@ -2,7 +2,9 @@
 E->E, E->I, I->E, I->I.
 
     maass2002  a column of 3 x 3 x 15 neurons with synapses that depress and facilitate (Maass, Natschlaeger & Markram
-               2002; the numbers are those of CSIM's circuit tool, voltages in mV, currents in nA through 1 MOhm)
+               2002; the numbers are those of CSIM's circuit tool, voltages in mV, currents in nA through 1 MOhm);
+               synapses start rested, u at U and R at 1, not in the steady state of some rate, so that the first
+               spikes of a recording find depressing synapses stronger than later ones
     nalsm      a cube of LIF neurons with synaptic currents, all strengths alike (Ivanov & Michmizos 2021)
     lin2023    all-to-all Gaussian weights, such as those of a chip of random memristors (Lin et al. 2023)
     random     a sparse random network without space, each neuron with as many synapses (Brunel 2000 in small)
@@ -37,12 +39,14 @@ class Preset:
         tau_mem: of the membrane, from and to, uniform on a logarithmic scale.
         tau_syn: of the synaptic current, of which each neuron draws one; (0,) for none.
         tau_inhibitory: of the current of negative synapses; `None` for the same.
-        normalised: the current's area, not its peak, is the strength.
+        normalised: the strength is divided by the time constant, and a current acts at once, V = a V + i, which moves V
+            by about strength / dt in all: it belongs to this preset's dt. Else the current's peak is the strength,
+            and it is integrated exactly, at any dt.
         threshold, reset, start, bias: of the membrane; the last three from and to, uniform.
         refractory: of E and I.
         adapt, tau_adapt: by how much a spike raises the threshold, and for how long.
         short_term: U, D and F of the four kinds, drawn for each neuron and kind of target with half of each as standard
-            deviation; () for static synapses.
+            deviation; () for static synapses. u and R start at U and 1, as after a long silence.
         input_density: probability of a synapse from a channel.
         input_width: from and to, of the bands of channels that neurons hear; `None` for inputs from everywhere.
         input_strength: of the input, before the input gain.

@@ -159,11 +159,36 @@ def test_a_unit_that_is_full_learns_no_more():
     assert weight.item() == 1 and used.item() == 1
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_ties_do_not_know_the_place_in_a_batch(backend):
+    """All units are alike; each step has a lot of its own."""
+    x, weight = torch.ones(70, 2, 1, dtype=torch.int32), torch.zeros(2, 1, 40, dtype=torch.int32)
+    found = [csa(x, weight, Wiring(4), backend=backend, ties=Draw(3, step)).winners for step in (0, 1)]
+    assert bool((found[0] == found[0][:1]).all()) and not torch.equal(*found)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_source_that_no_module_may_hear_is_no_evidence(backend):
+    x = torch.tensor([[[3, 3]]], dtype=torch.int32)
+    weight = torch.full((1, 2, 4), 3, dtype=torch.int32)
+    mask = torch.tensor([[-1, 0], [-1, 0]], dtype=torch.int32)
+    assert csa(x, weight, Wiring(2, (1, 1), mask), backend=backend).familiarity.item() == 1
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_macs_have_limits_of_their_own(backend):
+    x, weight = torch.ones(1, 2, 1, dtype=torch.int32), torch.zeros(2, 1, 4, dtype=torch.int32)
+    used = torch.full((2, 1), 5, dtype=torch.int32)
+    wiring = Wiring(2, limits=torch.tensor([[5], [4]]))
+    csa(x, weight, wiring, draw=Draw(), learn=True, used=used, backend=backend)
+    assert used.tolist() == [[7], [5]] and not weight[1].any()
+
+
 def test_opcheck():
     weight, used = torch.zeros(1, 1, 4, dtype=torch.int32), torch.zeros(1, 1, dtype=torch.int32)
     x = torch.ones(2, 1, 1, dtype=torch.int32)
     rule = [0.1, 2.0, 100.0, 0.1, 4.0, 1.0, 8.0, 0.95]
-    numbers = (2, [1], [1.0], [0.0], [0], [99], 99, rule, True, True, 0, 0, "numba")
+    numbers = (2, [1], [1.0], [0.0], [0], torch.tensor([[99]]), 99, rule, True, True, 0, 0, "numba")
     given = (x, weight, used, None, None, None, None, *numbers)
     torch.library.opcheck(torch.ops.spiking.csa, given)
 
@@ -183,7 +208,7 @@ def test_bad_input():
         (r"mask: expected \(3, 4\)", lambda: csa(x, weight, Wiring(3, mask=x[0]))),
         (r"gain: expected \(3, 2, 4\)", lambda: csa(x, weight, good, Evidence([[1]], gain=torch.ones(2)))),
         ("used: expected a tensor", lambda: csa(x, weight, good, learn=True)),
-        ("limits: expected 1 numbers", lambda: csa(x, weight, Wiring(3, limits=(1, 2)))),
+        (r"limits: expected \(1,\) or \(2, 1\)", lambda: csa(x, weight, Wiring(3, limits=(1, 2)))),
         ("backend: expected one of", lambda: csa(x, weight, good, backend="cuda")),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=words_):

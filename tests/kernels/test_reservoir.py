@@ -158,6 +158,21 @@ def test_short_term_plasticity_has_its_golden_numbers():
     assert float(state.use) == pytest.approx(u, rel=1e-12) and float(state.resources) == pytest.approx(R, rel=1e-12)
 
 
+@pytest.mark.parametrize("backend", ["reference", "numba"])
+def test_traces_do_not_go_on_over_a_call_that_recorded_none(backend):
+    x, network, record = trains(), stored(), Recorder(traces=1)
+    whole, _ = reservoir(x, *network, LIF, record=record, backend=backend)
+    _, state = reservoir(x[:20], *network, LIF, record=record, backend=backend)
+    _, between = reservoir(x[20:30], *network, LIF, state=state, backend=backend)
+    with pytest.raises(ValueError, match=r"record\.traces: expected a state whose .* got 30 steps without"):
+        reservoir(x[30:], *network, LIF, state=between, record=record, backend=backend)
+    rest, _ = reservoir(x[20:], *network, LIF, state=state, record=record, backend=backend)
+    torch.testing.assert_close(rest.traces, whole.traces)
+    anew = between._replace(trace=torch.zeros_like(between.membrane))
+    later, _ = reservoir(x[30:], *network, LIF, state=anew, record=record, backend=backend)
+    torch.testing.assert_close(later.traces[:, 0], filtered(later.spikes, later.steps))
+
+
 def test_records_are_what_the_spikes_say():
     x, network = trains(), stored()
     record, state = reservoir(x, *network, LIF, record=Recorder(bins=5, traces=5, tau=12.0), dtype=torch.float64)

@@ -167,17 +167,135 @@ def test_a_matrix_freezes_and_says_so_once():
     mac = Mac(40, 4, 4, freeze=0.25)
     level = mac.memory.levels[0]
     items = sequences(40, frames=1, inputs=40, active=(5, 5))
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
+    with pytest.warns(FrozenWarning, match="learns nothing more"):
         mac.learn(items)
     assert level.frozen.all() and 0.25 < int(level.used.sum()) / level.synapses < 0.25 + 20 / 640
     before = level.weight.clone()
-    with pytest.warns(FrozenWarning, match="learns nothing more"):
-        mac.learn(items[0, 0])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         mac.learn(items[1, 0])
     assert torch.equal(level.weight, before)
+
+
+def test_a_memory_that_froze_in_the_midst_of_a_call_says_so():
+    with pytest.warns(FrozenWarning, match="learns nothing more"):
+        Mac(144, 4, 4, freeze=0.0).learn(sequences(5, frames=1))
+
+
+def test_full_units_learn_nothing_more():
+    mac, items = Mac(144, 3, 2, fan_in=0), sequences(9, frames=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        mac.learn(items[0])
+    assert not mac.memory.frozen
+    with pytest.warns(FrozenWarning, match="learns nothing more"):
+        mac.learn(items)
+    assert mac.memory.frozen and bool(mac.memory.levels[0].full.all())
+
+
+def test_a_memory_that_still_hears_is_not_called_frozen():
+    """What is active once fills a small matrix of features; that of codes is larger and stays open."""
+    mac = Mac(10, 4, 8, horizontal=True, freeze=0.1)
+    with pytest.warns(FrozenWarning, match="what macs see is frozen: they learn only what they hear"):
+        mac.learn(torch.ones(2, 10, dtype=torch.bool))
+    assert mac.memory.levels[0].frozen.tolist() == [[True, False]] and not mac.memory.frozen
+    with pytest.warns(FrozenWarning, match="learns nothing more"):
+        mac.learn(sequences(20, inputs=10, active=(3, 7)))
+    assert mac.memory.frozen
+
+
+def test_what_a_frozen_matrix_has_does_not_fade():
+    first, later = item(*range(10)), item(*range(20, 30))
+    mac = Mac(144, 6, 8, horizontal=True, fades=True, freeze=0.005)
+    with pytest.warns(FrozenWarning, match="what macs see is frozen"):
+        mac.learn(first)
+    level = mac.memory.levels[0]
+    before, used = level.weight[:, : level.parts["U"]].clone(), level.used[0, 0].item()
+    mac.memory.step = 10**5
+    mac.learn(later)
+    assert level.frozen.tolist() == [[True, False]] and level.used[0, 0] == used == 60
+    assert torch.equal(level.weight[:, : level.parts["U"]], before) and mac.recognise(first)[1] == 1
+
+
+def test_a_mac_that_does_not_choose_forgets_too():
+    memory = Sparsey(8, [LevelPlan(torch.arange(8).view(2, 4), 3, 4, fades=True)])
+    left, right = item(0, 1, inputs=8), item(4, 5, inputs=8)
+    memory.learn(left)
+    memory.step = 4000
+    memory.learn(right)
+    assert memory.levels[0].used[:, 0].tolist() == [0, 6] and not memory.levels[0].weight[0].any()
+
+
+def test_what_has_faded_does_not_choose():
+    """A mac's synapses are forgotten before it chooses, not after: else a dead item would draw its own code again."""
+    mac = Mac(144, 24, 8, fades=True)
+    winners = mac.learn(item(*range(12)))
+    mac.memory.step = 4000
+    again = mac.learn(item(*range(12)))
+    assert int((again == winners).sum()) < 10 and int(mac.memory.levels[0].used.sum()) == 12 * 24
+
+
+def test_places_of_no_neighbour_are_no_synapses():
+    """Corner macs hear four macs of nine; a mac with one feature is full with it."""
+    fields = torch.tensor([[0, 1, 2], [3, -1, -1]])
+    level = Level(LevelPlan(fields, 2, 4, labels=3, off=True, freeze=0.5), None, None, 0)
+    assert level.sizes.tolist() == [[24, 24, 24], [8, 8, 24]] and level.synapses == 112
+    assert level.limits.tolist() == [[12, 12, 12], [4, 4, 12]]
+    grid = Level(LevelPlan(tiles((3, 3), (1, 1), (1, 1)), 2, 4, beside=around((3, 3), 1)), None, None, 0)
+    assert sorted(grid.sizes[:, 1].tolist()) == sorted(n * 64 - 32 for n in (4, 4, 4, 4, 6, 6, 6, 6, 9))
+
+
+def test_each_mac_freezes_by_its_own_size():
+    fields = torch.tensor([[0, 1, 2, 3], [4, -1, -1, -1]])
+    memory = Sparsey(5, [LevelPlan(fields, 2, 1, freeze=0.5)])
+    memory.learn(item(0, 1, 4, inputs=5))
+    assert memory.levels[0].frozen[:, 0].tolist() == [False, True]  # 4 of 8, 2 of 2
+
+
+def test_a_mac_of_one_module_hears_its_neighbours_alone():
+    plan = LevelPlan(torch.arange(8).view(2, 4), 1, 6, beside=around((1, 2), 1))
+    memory = Sparsey(8, [plan])
+    level = memory.levels[0]
+    assert level.sizes[:, 1].tolist() == [36, 36]
+    memory.learn(torch.tensor([[1, 0, 0, 0, 1, 0, 0, 0], [0, 1, 0, 0, 0, 1, 0, 0]]))
+    own = level.parts["U"]
+    assert not level.weight[:, own].any() and level.used[:, 1].tolist() == [1, 1]
+    alone = torch.tensor([[1, 0, 0, 0, 0, 0, 0, 0], [1, 0, 0, 0, 0, 0, 0, 0]])
+    assert memory.recognise(alone).familiarity[0][0, :, 0].tolist() == [1, 1]  # no code to hear is no evidence
+    with pytest.raises(ValueError, match="beside: a unit hears no unit of its own module"):
+        Mac(8, 1, 4, horizontal=True)
+
+
+def test_an_item_is_as_familiar_alone_as_in_a_batch():
+    plan = LevelPlan(
+        torch.arange(144)[None], 9, 8, beside=around((1, 1)), band=(9, 12), exponents={"U": 2.0, "H": 2.0}, start=8.0
+    )
+    memory, items = Sparsey(144, [plan]), sequences(12, frames=4)
+    memory.learn(items[:6])
+    items[0, :2] = False  # a first frame that wakes nobody, beside others that do
+    together = memory.recognise(items)
+    for k in range(12):
+        alone = memory.recognise(items[k : k + 1])
+        assert torch.equal(alone.winners[0][0], together.winners[0][k])
+        assert torch.equal(alone.familiarity[0][0], together.familiarity[0][k])
+    shuffled = memory.recognise(items.flip(0))
+    assert torch.equal(shuffled.winners[0].flip(0), together.winners[0])
+
+
+def test_the_first_frame_has_an_exponent_of_its_own():
+    known, half = item(*range(10)), item(*range(5, 15))
+    mac = Mac(144, 6, 8, horizontal=True, exponents={"U": 1.0, "H": 0.0}, start=3.0)
+    mac.learn(known)
+    assert mac.recognise(torch.stack([half, half]))[1].tolist() == [0.125, 0.5]
+
+
+def test_what_wakes_no_mac_has_no_label():
+    for labels in (1, 3):
+        memory = Sparsey(8, [LevelPlan(torch.arange(8).view(2, 4), 3, 6, labels=labels, band=(2, 3))])
+        known = torch.stack([item(0, 1, inputs=8), item(4, 5, inputs=8)])[:labels, None]
+        memory.learn(known, torch.arange(len(known)))
+        silent = torch.stack([item(0, inputs=8), item(3, 5, inputs=8), item(inputs=8)])[:, None]
+        assert memory.classify(torch.cat([known, silent])).tolist() == [*range(len(known)), -1, -1, -1]
 
 
 def test_synapses_fade_unless_their_item_recurs(tmp_path):
@@ -279,6 +397,11 @@ def test_bad_plans_and_labels():
         ("fields: expected", lambda: LevelPlan(f[0], 2, 4)),
         ("band: expected", lambda: LevelPlan(f, 2, 4, band=(4, 3))),
         ("exponents: expected", lambda: LevelPlan(f, 2, 4, exponents={"X": 1})),
+        ("exponents: expected", lambda: LevelPlan(f, 2, 4, exponents={"U": float("nan")})),
+        ("exponents: expected", lambda: LevelPlan(f, 2, 4, exponents={"U": float("inf")})),
+        ("start: expected an exponent of 0 or more, got nan", lambda: LevelPlan(f, 2, 4, start=float("nan"))),
+        (r"prompt: expected \(8,\) or \(T, 8\), got \(2, 3, 8\)",
+         lambda: Mac(8, 2, 2, horizontal=True).recall(torch.ones(2, 3, 8), 3)),
         ("normalise: expected", lambda: LevelPlan(f, 2, 4, normalise="no")),
         ("freeze: expected", lambda: LevelPlan(f, 2, 4, freeze=2)),
         ("beside: expected each mac itself", lambda: LevelPlan(f, 2, 4, beside=torch.tensor([[1], [0]]))),

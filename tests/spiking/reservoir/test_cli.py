@@ -86,6 +86,7 @@ def test_ctrl_c_leaves_what_is_known(
         (["--set", "colour=red"], "colour: no option of a liquid and no field of a preset"),
         (["--set", "tau_mem=[-1, 5]"], "tau_mem: expected a time constant above 0 ms, got -1"),
         (["--set", "C=[2, 0, 0, 0]"], "C EE: expected a probability, 0 to 1, got 2"),
+        (["--set", "tau_mem=20"], "tau_mem: expected two finite numbers, such as [1.0, 2.0], got 20"),
         (["--dt", "5"], "delay EE: expected 1 to 255 steps of 5 ms, got 1.0 ms"),
         (["--parts", "days", *FIXED], "parts: expected one of recording, time, got 'days'"),
         (["--readout", "forest", *FIXED], "readout: expected one of ridge, logistic, sgd, got 'forest'"),

@@ -20,6 +20,7 @@ from spiking.kernels.reservoir import Explosion, IntegrateFire, Synapses
 from spiking.reservoir import LSM, Ensemble
 from spiking.reservoir.calibrate import activity
 from spiking.reservoir.dynamics import lyapunov, without_one
+from spiking.reservoir.lsm import OtherStep
 from spiking.reservoir.metrics import memory_capacity
 from spiking.reservoir.presets import PRESETS
 from spiking.reservoir.sweep import gain_sweep, quality
@@ -128,7 +129,7 @@ def test_files_that_are_none(tmp_path: Path) -> None:
     given = json.loads(path.read_text())
     for change, said in (
         ({"seed": 1}, "other synapses than the one that was saved"),
-        ({"format": "x"}, "format: expected 'spiking.reservoir 1', got 'x'"),
+        ({"format": "x"}, "format: expected 'spiking.reservoir 2', got 'x'"),
         ({"colour": 1}, "colour"),
         ({"preset": "water"}, "preset: expected one of"),
     ):
@@ -154,7 +155,7 @@ def test_mistakes_are_named(store: EventStore, events: Events) -> None:
     with pytest.raises(ValueError, match="events: expected 7 channels, got 40"):
         LSM.from_preset("nalsm", inputs=7, neurons=20).simulate(events)
     with pytest.raises(ValueError, match=r"dt: layer 2 ms, events 1 ms"):
-        LSM.from_preset("nalsm", inputs=40, dt=2.0, delay=(2.0,) * 4).simulate(events)
+        LSM.from_preset("lin2023", inputs=40, dt=2.0, delay=(2.0,) * 4).simulate(events)
     with pytest.raises(ValueError, match=r"delay EE: expected 1 to 255 steps of 5 ms, got 1\.0 ms"):
         LSM.from_preset("nalsm", inputs=40, dt=5.0)
     with pytest.raises(TypeError, match="x: expected Events or an EventStore, got ndarray"):
@@ -162,6 +163,22 @@ def test_mistakes_are_named(store: EventStore, events: Events) -> None:
     lsm.gain = -1.0
     with pytest.raises(ValueError, match="gain: expected a factor of at least 0, got -1"):
         lsm.features(events)
+
+
+def test_another_step_than_that_of_the_strengths_is_warned_of() -> None:
+    def charge(dt: float, **change: float) -> float:
+        circuit = LSM.from_preset("random", inputs=1, neurons=20, dt=dt, threshold=1e9, **change).circuit()
+        x = Events.from_dense(torch.arange(round(100 / dt))[:, None, None] == 0, dt=dt)
+        state, most = None, torch.zeros(20)
+        for t in range(len(x)):
+            _, state = circuit.run(x[t : t + 1], state)
+            most = torch.maximum(most, state.membrane[0].abs())
+        return float(most.max())
+
+    with pytest.warns(OtherStep, match="dt: the strengths of random are meant for steps of 1 ms; .* about 2 times"):
+        finer = charge(0.5)
+    assert finer == pytest.approx(2 * charge(1.0), rel=0.15)
+    assert LSM.from_preset("maass2002", inputs=1, neurons=20, dt=0.5).step == 0.5  # exact: no warning
 
 
 def test_activity_that_dies_or_explodes_is_told(events: Events) -> None:

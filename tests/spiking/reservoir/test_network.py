@@ -14,11 +14,11 @@ from spiking.reservoir.presets import PRESETS, preset
 
 # of each preset with 60 channels and seed 3: what a later version must still draw
 DIGESTS = {
-    "maass2002": "552f06de42b45953",
-    "nalsm": "11936ca746fdbe3a",
-    "lin2023": "ded87e43c9bd58a1",
-    "random": "c1061827070fdb52",
-    "shd": "70a8bcc6f352c317",
+    "maass2002": "3f0f76b1893c8d4f",
+    "nalsm": "db85e9d2a824d79c",
+    "lin2023": "5d81ba4c43ab6c71",
+    "random": "1569800e239f64b3",
+    "shd": "a012f30fbac34379",
 }
 
 
@@ -139,3 +139,31 @@ def test_sizes_are_checked() -> None:
     with pytest.raises(ValueError, match="preset: expected one of maass2002"):
         preset("water")
     assert torch.is_tensor(build(PRESETS["nalsm"], 1, 1, 1.0, 0).delay)
+
+
+@pytest.mark.parametrize(
+    "change", [{"threshold": 19.0}, {"adapt": 0.5}, {"tau_adapt": 50.0}, {"tau_inhibitory": 5.0}, {"normalised": True}]
+)
+def test_the_digest_covers_what_all_neurons_have_alike(change: dict[str, float]) -> None:
+    made = replace(preset("maass2002"), tau_syn=(1.0,))  # of 1 ms and step, so that area and peak are the same
+    assert build(made, 5, 30, 1.0, 0).digest() != build(replace(made, **change), 5, 30, 1.0, 0).digest()
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "wanted"),
+    [
+        ("C", 0.2, "four finite numbers, such as .*, got 0.2"),
+        ("tau_mem", 20.0, "two finite numbers, such as .*, got 20.0"),
+        ("delay", 1.0, "four finite numbers, .*, got 1.0"), ("tau_syn", 2.0, "one or more finite numbers, .*, got 2.0"),
+        ("refractory", 2.0, "two finite numbers, .*, got 2.0"),
+        ("refractory", (-1.0, 2.0), "two finite numbers, .*0 or"),
+        ("short_term", ((0.5, 1100.0, 50.0),), "U, D and F of E->E, E->I, I->E and I->I, .*, got"),
+        ("threshold", float("nan"), "a finite number, got nan"),
+        ("spread", -0.5, "a finite number, 0 or more, got -0.5"),
+        ("inhibitory", "all", "a finite number, got 'all'"), ("normalised", 1, "True or False, got 1"),
+        ("shape", (3, 3), "three whole numbers, .*, got"), ("rule", 3, "a word, got 3"),
+    ],
+)  # fmt: skip
+def test_fields_of_another_form_are_named(field: str, value: object, wanted: str) -> None:
+    with pytest.raises(ValueError, match=f"{field}: expected {wanted}"):
+        build(replace(preset("nalsm"), **{field: value}), 5, 30, 1.0, 0)
