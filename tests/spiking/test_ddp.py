@@ -63,7 +63,8 @@ def test_two_processes_are_one_on_a_task(tmp_path: Path) -> None:
     words = [
         "train", "elm-adding", "--data.grow", "null", "--data.steps", "10", "--data.draws", "11", "--data.valid", "7",
         "--data.test", "20", "--model.options.memory", "6", "--model.options.scale", "5", "--trainer.max_epochs", "3",
-        "--trainer.accelerator", "cpu", "--model.optimizer", "sgd",
+        "--trainer.accelerator", "cpu", "--model.optimizer", "sgd", "--model.lr", "0.1", "--model.schedule", "constant",
+        "--trainer.gradient_clip_val", "null",
     ]  # fmt: skip
     one, two, _ = twice(words, tmp_path, 3)
     for alone, together in zip(read(one), read(two), strict=True):
