@@ -1,4 +1,4 @@
-"""What the ops demand of a tensor before they look at its shape."""
+"""What the ops demand of a tensor before they look at its shape, and the precision in which they compute decays."""
 
 from __future__ import annotations
 
@@ -51,6 +51,11 @@ def whole(name: str, x: Any, size: int) -> None:
         raise ValueError(f"{name}: expected ({size},), got {tuple(x.shape)}")
     if x.is_floating_point() or x.is_complex() or x.dtype == torch.bool:
         raise ValueError(f"{name}: expected integers, got {x.dtype}")
+
+
+def widened(x: Tensor) -> Tensor:
+    """The same numbers in float32 at least: bfloat16 has none between 1 - 1/256 and 1, where slow decays lie."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def _tensor(name: str, x: Any) -> None:

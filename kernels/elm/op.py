@@ -62,7 +62,7 @@ def elm(
         check_finite: look for NaN and infinity in input, output and gradients.
 
     Returns:
-        m (T, B, d) in the dtype of the weights, 0 beyond the valid steps, and the state after each sample's last
+        m (T, B, d) in the dtype of mlp, 0 beyond the valid steps, and the state after each sample's last
         valid step.
 
     Raises:
@@ -79,8 +79,8 @@ def elm(
             x, state, mlp, decay, gain, weight, leak, activation=activation, solver=solver, lengths=lengths,
             backend=backend,
         )
-    device, storage = decay.device, decay.dtype
-    dtype = torch.float64 if storage == torch.float64 else torch.float32
+    device, storage = decay.device, mlp.memory.dtype
+    dtype = torch.float64 if decay.dtype == torch.float64 else torch.float32
     mlp = MLP(*(w.to(dtype) for w in mlp))
     decay, gain = decay.to(dtype), gain.to(dtype)
     leak = torch.as_tensor(leak, dtype=dtype, device=device).reshape(1)

@@ -39,7 +39,7 @@ from torch import Tensor
 
 from spiking.events import Events
 from spiking.kernels import finite
-from spiking.kernels.arguments import floating, number, whole
+from spiking.kernels.arguments import floating, number, whole, widened
 from spiking.kernels.backend import fall_back, resolve
 from spiking.kernels.event_linear.op import event_linear
 from spiking.kernels.lif import flat, flat_sparse, reference, watch
@@ -261,6 +261,7 @@ def parameters(
             if rule.decay == "euler" and tau < dt:
                 raise ValueError(f"{name}: decay='euler' needs at least one step of {dt} ms, got {tau} ms")
             return row(math.exp(-dt / tau) if rule.decay == "exp" else 1 - dt / tau)
+        tau = widened(tau)
         return row(torch.exp(-dt / tau) if rule.decay == "exp" else 1 - dt / tau)
 
     zero = row(0.0)

@@ -14,8 +14,8 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from spiking.cli.mistake import Mistake
 from spiking.datasets import DataError
 from spiking.training.data import EventData
+from spiking.training.fit import check_trainer, quiet
 from spiking.training.module import Classifier
-from spiking.training.run import check_trainer, quiet
 from spiking.training.tasks import TaskData, TaskModel
 
 

@@ -40,9 +40,9 @@ def main(argv: Sequence[str]) -> int:
     from spiking.cli.config import instantiate, parse
     from spiking.training import tasks
     from spiking.training.controls import controls
+    from spiking.training.fit import restore
     from spiking.training.measure import measure
     from spiking.training.report import numbers
-    from spiking.training.run import restore
 
     overrides = [] if given.root is None else ["--data.root", given.root]
     if given.skip_corrupt:

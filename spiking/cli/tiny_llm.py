@@ -63,7 +63,7 @@ def _train(text: str, overrides: list[str], folder: Path, seed: int, resume: boo
 
     from spiking.cli.language import hush
     from spiking.llm.tiny import fit
-    from spiking.training.run import quiet
+    from spiking.training.fit import quiet
 
     quiet()
     hush()

@@ -13,7 +13,7 @@ from spiking.cli.mistake import Mistake
 from spiking.cli.run_folder import release, run_folder
 
 if TYPE_CHECKING:
-    from spiking.training.run import Outcome
+    from spiking.training.fit import Outcome
 
 WORDS = (
     "the folder or archive with <word>_<speaker>_<index>.wav or .flac, such as those of the Free Spoken Digit Dataset "
@@ -202,8 +202,7 @@ def _one(
     from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
     from spiking.cli.config import instantiate, parse, put_beside, save
-    from spiking.training import tasks
-    from spiking.training.run import Outcome, run
+    from spiking.training import Outcome, run, tasks
 
     kept = folder / "config.yaml"
     resume = resume and kept.is_file()

@@ -22,8 +22,8 @@ from spiking.llm.bytes import tokenizer
 from spiking.llm.perplexity import perplexity
 from spiking.llm.text import read
 from spiking.training.callbacks import History
+from spiking.training.fit import keep, start
 from spiking.training.report import write_metrics
-from spiking.training.run import keep, start
 
 
 def model(width: int = 192, layers: int = 4, heads: int = 4) -> Any:

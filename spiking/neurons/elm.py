@@ -16,7 +16,6 @@ min + (max - min) sigmoid(p), whose derivative at both ends is 0, so that these 
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypedDict
@@ -27,11 +26,13 @@ from typing_extensions import Unpack
 
 from spiking.events import Events
 from spiking.kernels import MLP, MemoryState, Rule, elm, lif
+from spiking.kernels.arguments import widened
 from spiking.kernels.elm.rule import ACTIVATIONS, SOLVERS
 from spiking.kernels.elm.trace import trace
 from spiking.kernels.lif import LIFState
-from spiking.neurons.bounded import Holder, Range, Value, tau
-from spiking.neurons.layer import declared_by, span, timing
+from spiking.neurons.bounded import Range, Value, tau
+from spiking.neurons.elm_units import Units, spread
+from spiking.neurons.layer import declared_by, span
 from spiking.neurons.routing import Routing
 
 RULES = ("v2", "v1")
@@ -64,7 +65,7 @@ class ELMOptions(TypedDict, total=False):
     dtype: torch.dtype | None
 
 
-class ELM(Holder):
+class ELM(Units):
     """An expressive leaky memory neuron whose every input is a branch of its own.
 
     Arguments:
@@ -91,7 +92,6 @@ class ELM(Holder):
         ValueError: naming the argument that does not fit.
     """
 
-    tau_memory = tau(0.01, 100_000.0)
     tau_branch = tau(0.01, 100_000.0)
     routing: Routing | None
 
@@ -105,16 +105,13 @@ class ELM(Holder):
         hidden = given.pop("hidden", None)
         self.in_features, self.out_features, self.memory = in_features, out_features, memory
         self.hidden = 2 * memory if hidden is None else hidden
-        for name in ("in_features", "out_features", "memory", "hidden"):
-            size = getattr(self, name)
-            if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-                raise ValueError(f"{name}: expected a whole number above 0, got {size!r}")
+        self._check_sizes("in_features", "out_features", "memory", "hidden")
         self.scale = float(given.pop("scale", 5.0))
         self.rule, self.activation = given.pop("rule", "v2"), given.pop("activation", "relu")
         self.solver, self.dt = given.pop("solver", "serial"), given.pop("dt", None)
         self.check_finite = given.pop("check_finite", False)
         learn, ranges = given.pop("learn", ()), dict(given.pop("ranges", None) or {})
-        spread, filters = given.pop("tau_memory", (1.0, 1000.0)), given.pop("tau_branch", 5.0)
+        ends, filters = given.pop("tau_memory", (1.0, 1000.0)), given.pop("tau_branch", 5.0)
         if given:
             raise TypeError(f"{type(self).__name__}: unexpected argument {', '.join(sorted(given))}")
         if isinstance(learn, str):
@@ -125,11 +122,10 @@ class ELM(Holder):
         self.routing = routing
         self.branches = in_features if routing is None else routing.branches
         synapses = in_features if routing is None else routing.branches * routing.synapses
-        self.bounds = {}
-        times = spread
-        if isinstance(spread, (tuple, list)):
-            times = _spread(spread, memory)
-            ranges.setdefault("tau_memory", (float(spread[0]), float(spread[1])))
+        times = ends
+        if isinstance(ends, (tuple, list)):
+            times = spread(ends, memory)
+            ranges.setdefault("tau_memory", (float(ends[0]), float(ends[1])))
         shared = not isinstance(filters, (tuple, list)) and torch.as_tensor(filters).numel() == 1
         for name, value, size in (
             ("tau_memory", times, memory), ("tau_branch", filters, 1 if shared else self.branches)
@@ -146,7 +142,6 @@ class ELM(Holder):
         self.b_update = nn.Parameter(torch.empty(d, **place))
         self.w_out = nn.Parameter(torch.empty(d, out_features, **place))
         self.b_out = nn.Parameter(torch.empty(out_features, **place))
-        self._minded: set[float] = set()
         self.reset_parameters()
         if self.dt is not None:
             self._mind(self.dt)
@@ -217,12 +212,9 @@ class ELM(Holder):
         Raises:
             ValueError: if channels or steps are not those of the neuron.
         """
-        dt, lengths = timing(x, self.in_features, self.dt, dt, lengths)
-        if dt is None:
-            raise ValueError("dt: a dense tensor needs the length of a step in ms, got None")
-        self._mind(dt)
+        dt, lengths = self._step(x, dt, lengths)
         if state is None:
-            state = ELMState(*(self.w_out.new_zeros(x.shape[1], n) for n in (self.branches, self.memory)))
+            state = ELMState(*(widened(self.w_out.new_zeros(x.shape[1], n)) for n in (self.branches, self.memory)))
         elif state.branch.shape != (x.shape[1], self.branches):
             raise ValueError(f"state: branch: expected {(x.shape[1], self.branches)}, got {tuple(state.branch.shape)}")
         m, after = self._remember(x, state, lengths, dt)
@@ -240,15 +232,13 @@ class ELM(Holder):
         self, x: Events | Tensor, state: ELMState, lengths: Tensor | None, dt: float
     ) -> tuple[Tensor, ELMState]:
         mlp = MLP(self.w_memory, self.b_hidden, self.w_update, self.b_update)
-        steps = dt / self.tau_memory
-        decay = torch.exp(-steps)
-        gain = self.scale * (1 - decay) if self.rule == "v1" else 1 - torch.exp(-self.scale * steps)
+        decay, gain = self._update(dt, self.rule)
         options: dict[str, Any] = {
             "mlp": mlp, "decay": decay, "gain": gain, "activation": self.activation, "solver": self.solver,
             "check_finite": self.check_finite,
         }
         given = None if isinstance(x, Events) else lengths
-        synapses, leak = self.synapses(), torch.exp(-dt / self.tau_branch)
+        synapses, leak = self.synapses(), torch.exp(-dt / widened(self.tau_branch))
         if leak.numel() > 1:  # branches with filters of their own: these do not commute with the hidden layer's weights
             weight = synapses if self.routing is not None else torch.diag(synapses)
             (_, branch), filtered = lif(
@@ -256,30 +246,20 @@ class ELM(Holder):
                 surrogate="never", dt=dt, lengths=given, trace=True,
             )
             none = state.memory.new_zeros(x.shape[1], self.hidden)
-            m, last = elm(branch @ self.w_branch, MemoryState(none, state.memory), lengths=lengths, **options)
+            drive = branch.to(self.w_branch.dtype) @ self.w_branch
+            m, last = elm(drive, MemoryState(none, state.memory), lengths=lengths, **options)
             return m, ELMState(filtered.membrane, last.memory)
         weight = synapses[:, None] * self.w_branch if self.routing is None else synapses @ self.w_branch
-        begin = MemoryState(state.branch @ self.w_branch, state.memory)
-        left = trace(x, leak, given).to(synapses.dtype)
-        left = left * synapses if self.routing is None else left @ synapses
+        begin = MemoryState(state.branch @ self.w_branch.to(state.branch.dtype), state.memory)
+        left = trace(x, leak, given)
+        left = left * synapses if self.routing is None else left @ widened(synapses)
         steps_of = torch.full((x.shape[1],), x.shape[0], device=left.device) if lengths is None else lengths
         m, last = elm(x, begin, weight=weight, leak=leak, lengths=given, **options)
         return m, ELMState(left + leak ** steps_of[:, None] * state.branch, last.memory)
 
-    def _mind(self, dt: float) -> None:
-        """Warn, once for a step, of time constants that are shorter than it."""
-        if dt in self._minded:
-            return
-        self._minded.add(dt)
-        for name in LEARNED:
-            times = getattr(self, name).detach()
-            short = times[times < dt * (1 - 1e-6)]
-            if short.numel():
-                warnings.warn(
-                    f"dt: a step of {dt:g} ms is longer than {name} of {short.numel()} of {times.numel()} units, from "
-                    f"{float(short.min()):g} ms on, which forget almost all from one step to the next",
-                    stacklevel=4,
-                )
+    def _times(self) -> dict[str, Tensor]:
+        """Every time constant in ms, by name."""
+        return {name: getattr(self, name) for name in LEARNED}
 
     def _check(self, ranges: Mapping[str, Range]) -> None:
         for argument, names in (("learn", self.learn), ("ranges", ranges)):
@@ -303,15 +283,6 @@ class ELM(Holder):
         parts += [f"dt={self.dt:g} ms"] if self.dt is not None else []
         parts += [f"learn={self.learn}"] if self.learn else []
         return ", ".join(parts)
-
-
-def _spread(ends: Sequence[float], units: int) -> Tensor:
-    """Times evenly spread in log space from the lower to the upper end; of one unit, their middle."""
-    if not isinstance(ends, (tuple, list)) or len(ends) != 2 or not 0 < ends[0] < ends[1] < math.inf:
-        raise ValueError(f"tau_memory: expected (low, high), 0 < low < high, got {ends}")
-    low, high = math.log(ends[0]), math.log(ends[1])
-    line = torch.linspace(low, high, units, dtype=torch.float64) if units > 1 else torch.tensor([(low + high) / 2])
-    return line.double().exp().clamp(ends[0], ends[1])
 
 
 def _resting(branch: Tensor) -> LIFState:

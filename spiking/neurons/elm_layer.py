@@ -19,14 +19,15 @@ from torch import Tensor, nn
 
 from spiking.events import Events
 from spiking.kernels import MLP, Surrogate, event_linear
+from spiking.kernels.arguments import widened
 from spiking.kernels.elm_layer import LayerState, elm_layer
 from spiking.kernels.elm_layer.flat import ACTIVATIONS, OUTPUTS
-from spiking.neurons.bounded import Holder, Range, tau
-from spiking.neurons.elm import _spread
-from spiking.neurons.layer import declared_by, span, timing
+from spiking.neurons.bounded import Range
+from spiking.neurons.elm_units import Units, spread
+from spiking.neurons.layer import declared_by, span
 
 
-class ELMLayer(Holder):
+class ELMLayer(Units):
     """A layer of N expressive leaky memory neurons.
 
     Arguments:
@@ -54,7 +55,6 @@ class ELMLayer(Holder):
         ValueError: naming the argument that does not fit.
     """
 
-    tau_memory = tau(0.01, 100_000.0)
     index: Tensor
 
     def __init__(
@@ -86,10 +86,7 @@ class ELMLayer(Holder):
         self.hidden = 2 * memory if hidden is None else hidden
         self.branches = 2 * self.hidden if branches is None else branches
         self.synapses = self.branches if synapses is None else synapses
-        for name in ("in_features", "out_features", "memory", "hidden", "branches", "synapses"):
-            size = getattr(self, name)
-            if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-                raise ValueError(f"{name}: expected a whole number above 0, got {size!r}")
+        self._check_sizes("in_features", "out_features", "memory", "hidden", "branches", "synapses")
         if not 0 <= recurrent <= 1:
             raise ValueError(f"recurrent: expected a probability, got {recurrent}")
         for name, number in (("high_pass", high_pass), ("scale", scale), ("input_scale", input_scale), ("dt", dt)):
@@ -106,8 +103,7 @@ class ELMLayer(Holder):
             if isinstance(learn, str) or any(name != "tau_memory" for name in names):
                 raise ValueError(f"{argument}: expected ('tau_memory',) or nothing, got {names!r}")
 
-        self.bounds: dict[str, Range] = {}
-        times = _spread(tau_memory, memory).repeat(out_features)
+        times = spread(tau_memory, memory).repeat(out_features)
         kept = (ranges or {}).get("tau_memory", (tau_memory[0] / 10, tau_memory[1] * math.sqrt(10)))
         place: dict[str, Any] = {"device": device, "dtype": dtype}
         declared_by(type(self))["tau_memory"].create(
@@ -124,6 +120,8 @@ class ELMLayer(Holder):
         self.w_out = nn.Parameter(torch.empty(N, d, **place))
         self.bias = nn.Parameter(torch.empty(N, **place))
         self.reset_parameters()
+        if dt is not None:
+            self._mind(dt)
 
     def reset_parameters(self) -> None:
         """Draw the weights anew as published: uniform within 1/sqrt(inputs), the bias of the activity 0."""
@@ -158,21 +156,25 @@ class ELMLayer(Holder):
         Raises:
             ValueError: if channels or steps are not those of the layer.
         """
-        dt, lengths = timing(x, self.in_features, self.dt, dt, lengths)
-        if dt is None:
-            raise ValueError("dt: a dense tensor needs the length of a step in ms, got None")
+        dt, lengths = self._step(x, dt, lengths)
         N, d, h = self.out_features, self.memory, self.hidden
-        steps = dt / self.tau_memory.view(N, d)
-        wires = self._bundle()
+        decay, gain = (held.view(N, d) for held in self._update(dt))
+        wires = widened(self._bundle())
         drive = event_linear(x, wires[: self.in_features].reshape(self.in_features, N * h))
-        return elm_layer(
+        activity, after = elm_layer(
             drive.view(*drive.shape[:2], N, h), state,
-            mlp=MLP(self.w_memory, self.b_hidden, self.w_update, self.b_update), decay=torch.exp(-steps),
-            gain=1 - torch.exp(-self.scale * steps), read=self.w_out, bias=self.bias,
+            mlp=MLP(*(widened(w) for w in (self.w_memory, self.b_hidden, self.w_update, self.b_update))), decay=decay,
+            gain=gain, read=widened(self.w_out), bias=widened(self.bias),
             high_pass=None if self.high_pass is None else math.exp(-dt / self.high_pass),
             recurrent=wires[self.in_features :] if self.recurrent else None, activation=self.activation,
             output=self.output, surrogate=self.surrogate, lengths=lengths,
         )  # fmt: skip
+        return activity.to(self.weight.dtype), after
+
+    def _times(self) -> dict[str, Tensor]:
+        """Every time constant in ms, by name."""
+        own = {} if self.high_pass is None else {"high_pass": torch.tensor([self.high_pass])}
+        return {"tau_memory": self.tau_memory, **own}
 
     def _bundle(self) -> Tensor:
         """(in + N, N, h) what each input, and each neuron, brings to each hidden layer: synapses times W_b."""

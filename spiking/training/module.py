@@ -142,11 +142,7 @@ class Classifier(pl.LightningModule):
         count = self._count(events)
         self._log("loss", loss, count)
         self._log("train_accuracy", (logits.argmax(1) == labels).float().mean(), count)
-        if self.trainer.world_size > 1:
-            # Processes average their gradients, but at an epoch's end not all have the same number of recordings.
-            share = torch.tensor(float(count), device=self.device)
-            loss = loss * (share / self.trainer.strategy.reduce(share.clone(), reduce_op="mean"))
-        return loss
+        return self._weighted(loss, count)
 
     def validation_step(self, batch: tuple[Events, Tensor], _: int) -> None:
         """Loss and accuracy on held-out recordings."""
@@ -157,6 +153,16 @@ class Classifier(pl.LightningModule):
         self._log("valid_accuracy", (logits.argmax(1) == labels).float().mean(), count)
         fired = sum(layer.sum() for layer in spikes) / len(labels)
         self._log("spikes_per_sample", torch.as_tensor(fired, dtype=torch.float32, device=self.device), count)
+
+    def _weighted(self, loss: Tensor, count: int) -> Tensor:
+        """The loss of this many recordings, so that the processes' mean gradient is that of all recordings alike.
+
+        At an epoch's end not all processes have the same number of them.
+        """
+        if self.trainer.world_size == 1:
+            return loss
+        share = torch.tensor(float(count), device=self.device)
+        return loss * (share / self.trainer.strategy.reduce(share.clone(), reduce_op="mean"))
 
     def _count(self, events: Events) -> int:
         """How many recordings count: not the one of no steps that a process gets where there is none left for it."""

@@ -108,7 +108,8 @@ def run(case: Case, p: Problem, backend: str, solver: str = "serial") -> dict[st
     leaves = {name: x.detach().clone().requires_grad_() for name, x in p.leaves.items()}
     x: Any = p.x
     if case.kind in ("learned", "currents"):
-        x = leaves["x"] = p.x.clone().requires_grad_()  # type: ignore[union-attr]
+        assert isinstance(p.x, Tensor)
+        x = leaves["x"] = p.x.clone().requires_grad_()
     state = MemoryState(leaves["state.current"], leaves["state.memory"])
     if not case.state:
         del leaves["state.current"], leaves["state.memory"]

@@ -253,9 +253,10 @@ def test_opcheck() -> None:
     for case in (NAMED["plain"], NAMED["currents"], replace(NAMED["learned_dense"], lengths=(23, 0, 9))):
         p = build(case, torch.float32)
         w = {name: leaf.requires_grad_() for name, leaf in p.leaves.items()}
-        events, drive = (None,) * 4, None
+        events: tuple[Tensor | None, ...] = (None,) * 4
+        drive = None
         if isinstance(p.x, Events):
-            events = (p.x.indptr, p.x.index, p.x.value, w["weight"])  # type: ignore[assignment]
+            events = (p.x.indptr, p.x.index, p.x.value, w["weight"])
         else:
             drive = (p.x if case.kind == "currents" else (p.x @ w["weight"]).detach()).requires_grad_()
         rest = [w["state.current"], w["state.memory"], *(w[name] for name in MLP._fields), w["decay"], w["gain"]]

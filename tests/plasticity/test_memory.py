@@ -227,4 +227,4 @@ def test_mistakes_name_their_argument(call: Callable[[], Any], said: str) -> Non
 
 def test_what_is_no_tensor() -> None:
     with pytest.raises(TypeError, match="query: expected a tensor, got list"):
-        Memory(2, 2).field([[1, 0]])  # type: ignore[arg-type]
+        Memory(2, 2).field([[1, 0]])

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
+from functools import partial
 from itertools import combinations
 from typing import Any
 
@@ -53,7 +54,7 @@ GOLDEN: list[tuple[str, Callable[[], float], str]] = [
     ("set, 64 12 8", lambda: sdr.set_bound(64, 12, 12, 8, 10), "4.23111850363184e-4"),
     ("set, 1024 21 14", lambda: sdr.set_bound(1024, 21, 21, 14, 10), "8.8349018063014e-21"),
     *(
-        (f"classes, theta {theta}", lambda theta=theta: sdr.set_bound(100, 7, 7, theta, 500), text)  # type: ignore[misc]
+        (f"classes, theta {theta}", partial(sdr.set_bound, 100, 7, 7, theta, 500), text)
         for theta, text in zip(
             range(3, 8), ("3.3366", ".144691001", "2.82647685e-3", "2.03653763e-5", "3.12352398e-8"), strict=True
         )
@@ -66,7 +67,7 @@ GOLDEN: list[tuple[str, Callable[[], float], str]] = [
     ("union, theta 18", lambda: sdr.union_match(1024, 20, 18, 20), "1.18086573e-7"),
     ("union, n 2048", lambda: sdr.union_match(2048, 20, 18, 20), "3.08795141e-12"),
     *(
-        (f"union of {M}", lambda M=M: sdr.union_match(4000, 40, 15, M), text)  # type: ignore[misc]
+        (f"union of {M}", partial(sdr.union_match, 4000, 40, 15, M), text)
         for M, text in (
             (1, "1.745032217e-21"), (2, "2.09346869e-16"), (5, "1.81442151e-10"), (10, "1.67354521e-6"),
             (20, "3.02951647e-3"),

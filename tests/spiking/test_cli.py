@@ -175,7 +175,7 @@ class Interrupt(pl.Callback):
 def test_ctrl_c_leaves_a_run_that_goes_on(
     small: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    module = import_module("spiking.training.run")
+    module = import_module("spiking.training.fit")
 
     class Interrupted(pl.Trainer):
         def __init__(self, **options: Any) -> None:

@@ -34,19 +34,41 @@ def read(folder: Path) -> list[dict[str, float]]:
         return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
 
 
-def test_two_processes_are_one(small: list[str], tmp_path: Path) -> None:
+def twice(words: list[str], tmp_path: Path, batch_size: int) -> tuple[Path, Path, str]:
+    """Run folders of one process, and of two with batches of this size; and what the two said."""
     one, two = tmp_path / "one", tmp_path / "two"
-    assert main([*small, *COMMON, "--out", str(one)]) == 0
+    assert main([*words, "--data.batch_size", str(2 * batch_size), "--out", str(one)]) == 0
     script = tmp_path / "command.py"
     script.write_text(SCRIPT)
-    both = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--data.batch_size", "3"]
+    both = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--data.batch_size", str(batch_size)]
     done = subprocess.run(
-        [sys.executable, str(script), *small, *COMMON, *both, "--out", str(two)], capture_output=True, text=True
+        [sys.executable, str(script), *words, *both, "--out", str(two)], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == str(two) and done.stdout.count("epoch   2/2") == 1
+    return one, two, done.stdout
+
+
+def test_two_processes_are_one(small: list[str], tmp_path: Path) -> None:
+    one, two, said = twice([*small, *COMMON], tmp_path, 3)
+    assert said.splitlines()[-1] == str(two) and said.count("epoch   2/2") == 1
     for alone, together in zip(read(one), read(two), strict=True):
         for name in ("loss", "train_accuracy", "valid_loss", "valid_accuracy", "spikes_per_sample"):
             assert together[name] == pytest.approx(alone[name], rel=1e-4, abs=1e-5), name
     first, second = (json.loads((folder / "metrics.json").read_text()) for folder in (one, two))
     assert second["test_loss"] == pytest.approx(first["test_loss"], rel=1e-4)
+
+
+def test_two_processes_are_one_on_a_task(tmp_path: Path) -> None:
+    """Eleven sequences an epoch: two times three, and of three beside two; the last of seven for one process alone."""
+    words = [
+        "train", "elm-adding", "--data.grow", "null", "--data.steps", "10", "--data.draws", "11", "--data.valid", "7",
+        "--data.test", "20", "--model.options.memory", "6", "--model.options.scale", "5", "--trainer.max_epochs", "3",
+        "--trainer.accelerator", "cpu", "--model.optimizer", "sgd", "--model.lr", "0.1", "--model.schedule", "constant",
+        "--trainer.gradient_clip_val", "null",
+    ]  # fmt: skip
+    one, two, _ = twice(words, tmp_path, 3)
+    for alone, together in zip(read(one), read(two), strict=True):
+        for name in ("loss", "valid_loss"):
+            assert together[name] == pytest.approx(alone[name], rel=1e-4), name
+    first, second = (json.loads((folder / "metrics.json").read_text()) for folder in (one, two))
+    assert second["test_mse"] == pytest.approx(first["test_mse"], rel=1e-4)

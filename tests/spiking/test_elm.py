@@ -238,6 +238,34 @@ def test_a_step_as_long_as_a_time_constant_warns_with_both() -> None:
         neuron(torch.ones(3, 1, 4), dt=5.0)
 
 
+@pytest.mark.parametrize("filters", [4096.0, (2048.0, 4096.0)])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_parameters_in_half_precision_forget_as_those_in_float32(dtype: torch.dtype, filters: Any) -> None:
+    """Nothing but the leaks move branches and memory: no input, and no update. In bfloat16 exp(-1/4096) is 1."""
+    neuron = ELM(4, 2, memory=3, tau_memory=(2.0, 4096.0), tau_branch=filters, dtype=dtype)
+    with torch.no_grad():
+        neuron.w_update.zero_()
+        neuron.b_update.zero_()
+        out, after = neuron(torch.zeros(500, 2, 4), ELMState(torch.ones(2, 4), torch.ones(2, 3)), dt=1.0)
+    assert out.dtype == dtype
+    for found, tau in zip(after, (neuron.tau_branch, neuron.tau_memory), strict=True):
+        wanted = torch.exp(-500 / tau.double()).float().expand_as(found)
+        assert 0.7 < float(wanted.max()) < 0.9
+        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("rule", ["v1", "v2"])
+def test_what_a_slow_unit_learns_in_a_step_is_not_rounded_away(rule: str) -> None:
+    tau = torch.tensor([1e5], dtype=torch.float64)
+    neuron = ELM(4, 2, memory=1, tau_memory=tau, scale=3.0, rule=rule)
+    with torch.no_grad():
+        neuron.w_update.zero_()
+        neuron.b_update.fill_(100.0)  # ctanh is 1.7159
+        (_, m), _ = neuron(torch.zeros(1, 1, 4), dt=1.0, trace=True)
+    gamma = -3 * torch.expm1(-1 / tau) if rule == "v1" else -torch.expm1(-3 / tau)
+    torch.testing.assert_close(m[0, 0].double(), 1.7159 * gamma, rtol=1e-6, atol=0)
+
+
 NEURONS = {
     "plain": lambda **o: ELM(12, 2, memory=4, **o),
     "contiguous": lambda **o: BranchELM(12, 2, memory=4, branches=3, **o),
@@ -358,7 +386,7 @@ def test_bad_input_is_named(make: Any, message: str) -> None:
 
 def test_an_unknown_argument_is_named() -> None:
     with pytest.raises(TypeError, match="ELM: unexpected argument tau"):
-        ELM(4, 2, tau=5.0)  # type: ignore[call-arg]
+        ELM(4, 2, tau=5.0)
 
 
 def test_a_neuron_says_what_it_is() -> None:

@@ -11,6 +11,7 @@ import torch
 
 from spiking import detach
 from spiking.events import Events
+from spiking.kernels.elm_layer import LayerState
 from spiking.networks import LSTM, TCN, ELMNetwork
 from spiking.neurons import ELM, BranchELM, ELMLayer
 
@@ -22,8 +23,8 @@ def recording(T: int = 12, B: int = 3, N: int = 6, dt: float = 2.0) -> Events:
 
 def layer(**options: Any) -> ELMLayer:
     torch.manual_seed(0)
-    given: dict[str, Any] = {"memory": 2, "branches": 3, "synapses": 4, "recurrent": 0.4, "dtype": torch.float64}
-    return ELMLayer(6, 5, **(given | options))
+    given: dict[str, Any] = {"memory": 2, "branches": 3, "synapses": 4, "recurrent": 0.4, "tau_memory": (2.0, 1000.0)}
+    return ELMLayer(6, 5, **({"dtype": torch.float64} | given | options))
 
 
 @pytest.mark.parametrize("output", ["relu", "spike", "identity"])
@@ -34,7 +35,7 @@ def test_a_layer_is_its_equations(output: str) -> None:
     found, state = net(x)
     dense, dt = x.to_dense(torch.float64), x.dt
     tau = net.tau_memory.view(5, 2)
-    assert torch.allclose(tau[:, [0, -1]], torch.tensor([1.0, 1000.0]).double().expand(5, 2))
+    assert torch.allclose(tau[:, [0, -1]], torch.tensor([2.0, 1000.0]).double().expand(5, 2))
     kappa, gamma, k = torch.exp(-dt / tau), 1 - torch.exp(-dt * 3.0 / tau), math.exp(-dt / 7.0)
     with torch.no_grad():
         for b, steps in enumerate(x.lengths.tolist()):
@@ -73,6 +74,32 @@ def test_a_step_that_is_none_is_named(dt: float) -> None:
             net(torch.zeros(3, 2, 6), dt=dt)
 
 
+def test_a_step_as_long_as_a_time_constant_warns_with_both() -> None:
+    with pytest.warns(UserWarning, match=r"a step of 4 ms is longer than tau_memory of 5 of 10 units, from 2 ms on"):
+        layer(dt=4.0)
+    with pytest.warns(UserWarning, match=r"a step of 2 ms is longer than high_pass of 1 of 1 units, from 1.5 ms on"):
+        layer(high_pass=1.5, dt=2.0)
+    net = layer(high_pass=None)
+    with pytest.warns(UserWarning, match="a step of 3 ms is longer than tau_memory"):
+        net(torch.zeros(3, 2, 6), dt=3.0)
+    net(torch.zeros(3, 2, 6), dt=3.0)  # said once
+    net(torch.zeros(3, 2, 6), dt=2.0)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_layer_in_half_precision_forgets_as_in_float32(dtype: torch.dtype) -> None:
+    """Nothing but the memory's leak moves it: no input, and no update."""
+    half, x = layer(tau_memory=(2.0, 4096.0), dtype=dtype), torch.zeros(200, 2, 6)
+    with torch.no_grad():
+        half.w_update.zero_()
+        half.b_update.zero_()
+        one = LayerState(torch.ones(2, 5, 2), torch.zeros(2, 5), torch.zeros(2, 5))
+        out, after = half(x, one, dt=2.0)
+    wanted = torch.exp(-2.0 * 200 / half.tau_memory.double()).float().view(5, 2).expand(2, 5, 2)
+    assert out.dtype == dtype and float(wanted[0, 0, 1]) < 0.91
+    torch.testing.assert_close(after.memory, wanted, rtol=1e-4, atol=1e-6)
+
+
 def test_connections_are_drawn_once_and_come_from_where_they_should() -> None:
     net = ELMLayer(30, 20, memory=1, branches=8, synapses=25, recurrent=0.25)
     share = float((net.index >= 30).float().mean())
@@ -98,19 +125,21 @@ def test_the_first_and_the_last_time_constant_train() -> None:
 def test_every_parameter_of_a_network_gets_a_gradient() -> None:
     net = ELMNetwork(
         6, 4, [7, 5], memory=3, synapses=4, recurrent=0.3, output="spike", learn=["tau_memory"],
-        readout={"memory": 4, "tau_memory": [2.0, 50.0]},
+        tau_memory=[2.0, 1000.0], readout={"memory": 4, "tau_memory": [2.0, 50.0]},
     )  # fmt: skip
     (out, spikes), states = net(recording(), trace=True)
     assert out.shape == (12, 3, 4) and [s.shape[2] for s in spikes] == [7, 5] and len(states) == 3
     assert all(set(s.unique().tolist()) == {0.0, 1.0} for s in spikes)
     out.square().sum().backward()
     assert all(p.grad is not None and p.grad.any() for p in net.parameters())
-    graded = ELMNetwork(6, 4, [7], memory=3, synapses=4, readout={"memory": 4, "tau_memory": [2.0, 50.0]})
+    slow = {"memory": 4, "tau_memory": [2.0, 50.0]}
+    graded = ELMNetwork(6, 4, [7], **slow, synapses=4, readout=slow)
     assert graded(recording(), trace=True)[0][1] == []
 
 
 def test_a_network_goes_on_where_it_stopped() -> None:
-    net = ELMNetwork(6, 4, [7], memory=3, synapses=4, recurrent=0.3, readout={"memory": 4, "tau_memory": [2.0, 50.0]})
+    slow = {"memory": 4, "tau_memory": [2.0, 50.0]}
+    net = ELMNetwork(6, 4, [7], **slow, synapses=4, recurrent=0.3, readout=slow)
     x = recording()
     whole, _ = net(x)
     first, states = net(x[:5])

@@ -53,6 +53,14 @@ def run(layer: Layer, x: Tensor) -> tuple[Tensor, Tensor]:
     return spikes.detach(), membrane.detach()
 
 
+def test_slow_membranes_in_half_precision_forget_as_in_float32() -> None:
+    """In bfloat16 exp(-1/4096) is 1."""
+    layer = LIF(N, dt=1.0, tau_mem=4096.0, threshold=1e6, dtype=torch.bfloat16)
+    one, nothing = torch.ones(B, N), torch.zeros(B, N)
+    _, after = layer(torch.zeros(500, B, N), LIFState(one, nothing, nothing, nothing, nothing))
+    torch.testing.assert_close(after.membrane, one * math.exp(-500 / 4096), rtol=1e-4, atol=0)
+
+
 def test_lif_equation() -> None:
     layer = LIF(IN, N, dt=2.0, tau_syn=8.0, tau_mem=15.0, threshold=0.4, dtype=torch.float64)
     x = inputs()

@@ -20,9 +20,10 @@ from spiking.networks import SpikingConvNet, SpikingMLP
 from spiking.training import Classifier, EventData, RateBounds, controls, measure
 from spiking.training.build import build_network
 from spiking.training.callbacks import write_rows
+from spiking.training.fit import check_trainer
 from spiking.training.measure import Measurement
 from spiking.training.report import combine, draw, numbers, write_metrics
-from spiking.training.run import check_trainer, summary
+from spiking.training.run import summary
 
 
 @pytest.fixture(scope="module")
@@ -358,7 +359,7 @@ def compiled():
         for s in d.signatures if d.py_func.__module__.startswith("spiking.")
     }
 
-module = importlib.import_module("spiking.training.run")
+module = importlib.import_module("spiking.training.fit")
 step = module._compile
 known = []
 module._compile = lambda *given, **named: (step(*given, **named), known.append(compiled()))

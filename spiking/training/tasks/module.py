@@ -75,13 +75,15 @@ class TaskModel(Classifier):
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """The loss of a batch, logged."""
         events, target = batch
-        return self._step((thinned(events, self.drop) if self.drop else events, target), "loss", "train_accuracy")
+        events = thinned(events, self.drop) if self.drop else events
+        return self._weighted(*self._step((events, target), "loss", "train_accuracy"))
 
     def validation_step(self, batch: Batch, _: int) -> None:
         """The loss of sequences to choose by."""
         self._step(batch, "valid_loss", "valid_accuracy")
 
-    def _step(self, batch: Batch, name: str, accuracy: str) -> Tensor:
+    def _step(self, batch: Batch, name: str, accuracy: str) -> tuple[Tensor, int]:
+        """The mean loss, logged, and of how many sequences it is."""
         assert self.objective is not None
         events, target = batch
         out, count = self(events), self._count(events)
@@ -90,7 +92,7 @@ class TaskModel(Classifier):
         right = self.objective.right(out, target, events.lengths)
         if right is not None:
             self._log(accuracy, right.float().mean(), count)
-        return loss
+        return loss, count
 
 
 def thinned(events: Events, drop: float) -> Events:

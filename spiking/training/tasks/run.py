@@ -6,21 +6,18 @@ The weights of the chosen epoch come from its checkpoint on disk, a copy of its 
 from __future__ import annotations
 
 import copy
-import signal
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import Trainer
 from torch import Tensor
 from torch.nn import Module
 
 from spiking import plots
 from spiking.training.callbacks import History
+from spiking.training.fit import Outcome, fit, prepare
 from spiking.training.report import write_metrics
-from spiking.training.run import Outcome, check_trainer, keep, quiet, restore, start
 from spiking.training.tasks.data import TaskData
 from spiking.training.tasks.module import TaskModel
 
@@ -38,51 +35,38 @@ def run(
         resume: go on from its last checkpoint, if it has one.
 
     Raises:
-        ValueError: as `spiking.training.run.check_trainer`.
+        ValueError: as `spiking.training.fit.check_trainer`.
         DataError: if that checkpoint can't be read, or doesn't fit the network or the task.
     """
-    quiet()
-    check_trainer(trainer)
-    data.setup()
-    model.build(data)
+    prepare(model, data, trainer)
     assert model.network is not None
     before = time_constants(model.network)  # the same after a resumption: the seed draws them
-    history = History(folder)
-    best, last = folder / "checkpoints" / "best.ckpt", folder / "checkpoints" / "last.ckpt"
-    own = trainer.get("callbacks") or []
-    callbacks = [
-        *(own if isinstance(own, list) else [own]), history, keep(best, monitor="valid_loss", mode="min"), keep(last)
-    ]  # fmt: skip
-    place = trainer.get("default_root_dir") or folder
-    lightning = Trainer(**{**trainer, "callbacks": callbacks, "default_root_dir": place})
-    _compile(model, data)
-    going_on = resume and last.is_file()
-    if going_on:
-        restore(model, last, data.train.classes)
-    interrupted = start(lightning, model, data, str(last) if going_on else None)
-    if not lightning.is_global_zero:
-        return Outcome({}, interrupted, reports=False)
+    return fit(
+        model, data, trainer, folder, resume, compile=lambda _: _compile(model, data),
+        report=lambda history, interrupted: _report(model, data, history, folder, interrupted, before),
+    )
+
+
+def _report(
+    model: TaskModel, data: TaskData, history: History, folder: Path, interrupted: bool, before: dict[str, Tensor]
+) -> dict[str, float]:
+    assert model.network is not None
     rows = history.rows
     metrics: dict[str, float] = {"epochs": len(rows), "seconds": round(history.seconds, 3)}
-    try:
-        metrics["parameters"] = sum(p.numel() for p in model.network.parameters() if p.requires_grad)
-        if rows:
-            scored = [row for row in rows if "valid_loss" in row]
-            chosen = min(scored, key=lambda row: row["valid_loss"]) if scored else {}
-            metrics |= {{"epoch": "best_epoch"}.get(name, name): chosen[name] for name in chosen if name != "loss"}
-            restore(model, best if best.is_file() else last, data.train.classes)
-            if interrupted:  # whoever stopped a run may go on with it: the test sequences stay unseen
-                metrics["interrupted"] = 1
-            else:
-                metrics |= evaluate(model, data, folder)
-            if before:
-                plots.time_constants(before, time_constants(model.network)).savefig(folder / "time_constants.png")
-        write_metrics(folder / "metrics.json", metrics)
-        plots.loss_curve(rows).savefig(folder / "learning_curve.png")
-    finally:
-        if interrupted:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-    return Outcome(metrics, interrupted)
+    metrics["parameters"] = sum(p.numel() for p in model.network.parameters() if p.requires_grad)
+    if rows:
+        scored = [row for row in rows if "valid_loss" in row]
+        chosen = min(scored, key=lambda row: row["valid_loss"]) if scored else {}
+        metrics |= {{"epoch": "best_epoch"}.get(name, name): chosen[name] for name in chosen if name != "loss"}
+        if interrupted:  # whoever stopped a run may go on with it: the test sequences stay unseen
+            metrics["interrupted"] = 1
+        else:
+            metrics |= evaluate(model, data, folder)
+        if before:
+            plots.time_constants(before, time_constants(model.network)).savefig(folder / "time_constants.png")
+    write_metrics(folder / "metrics.json", metrics)
+    plots.loss_curve(rows).savefig(folder / "learning_curve.png")
+    return metrics
 
 
 @torch.no_grad()
@@ -121,12 +105,8 @@ def time_constants(network: Module) -> dict[str, Tensor]:
 
 
 def _compile(model: TaskModel, data: TaskData) -> None:
-    """Run one sequence through a copy: no epoch's time has the kernels' compiler in it."""
-    begin = time.perf_counter()
+    """Run one sequence through a copy."""
     assert model.objective is not None
     events, target = data.train.batch([0])
     twin = copy.deepcopy(model)
     model.objective.loss(twin(events), target, events.lengths).backward()
-    took = time.perf_counter() - begin
-    if took > 5:
-        print(f"compiled the kernels in {took:.0f} s; they are kept for the next run", flush=True)
