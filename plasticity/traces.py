@@ -56,11 +56,12 @@ class Traces:
             if (module.training and torch.is_grad_enabled()) if self.watch is None else self.watch:
                 x = args[0] if args else kwargs["x" if "x" in kwargs else "input"]
                 with torch.no_grad():
-                    self._seen[site.name].append(self._rows(site, x, kwargs.get("lengths")))
+                    self._seen[site.name].append(self.rows(site, x, kwargs.get("lengths")))
 
         return see
 
-    def _rows(self, site: Site, x: Tensor | Events, lengths: Tensor | None) -> Tensor | Events:
+    def rows(self, site: Site, x: Tensor | Events, lengths: Tensor | None = None) -> Tensor | Events:
+        """What a rule learns from of a call with input x; with `lengths` only valid steps count."""
         if isinstance(x, Events) and self.kind == "steps" and site.ours:
             return x
         if isinstance(x, Events) and site.timed:

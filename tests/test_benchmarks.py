@@ -328,6 +328,20 @@ def test_subspaces_agree_and_print_ratios(monkeypatch: pytest.MonkeyPatch, capsy
     assert "disagree" in capsys.readouterr().out
 
 
+def test_hlop_agrees_and_prints_what_it_adds(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hlop = script("hlop")
+    small = ["--rounds", "1", "--threads", str(torch.get_num_threads())]
+    monkeypatch.setattr(hlop, "SIZES", (100, 120, 120, 10))
+    monkeypatch.setattr(hlop, "published_rows", lambda layers, task: dict.fromkeys(layers, 5))
+    assert hlop.main(small) == 0
+    assert "| 10 | 45, 45, 45 |" in capsys.readouterr().out
+    monkeypatch.setattr(hlop, "AGREE", 0.0)
+    assert hlop.main(small) == 1
+    assert "disagree" in capsys.readouterr().out
+
+
 def test_elm_agrees_then_prints_ratios(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

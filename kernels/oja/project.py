@@ -2,7 +2,7 @@
 
 The change of a weight matrix by the gradient of projected activity, g^T (X - X H^T H), is the projected gradient
 (g^T X) - (g^T X) H^T H: the same for lateral neurons that are linear, at 4 out n k operations instead of 4 R n k for R
-rows of activity. `cheaper` says which. Where k is above n / 2, a stored H^T H is cheaper than H twice.
+rows of activity. Where k is above n / 2, a stored H^T H is cheaper than H twice.
 """
 
 from __future__ import annotations

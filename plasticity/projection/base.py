@@ -18,8 +18,9 @@ from torch import Tensor, nn
 
 from spiking.kernels.oja import project
 from spiking.kernels.oja.project import stores
-from spiking.plasticity.method import Batches, Method
+from spiking.plasticity.method import Batches, Inputs, Method
 from spiking.plasticity.projection.guarantee import Guard, ProjectionWarning
+from spiking.plasticity.projection.saved import Saved
 from spiking.plasticity.sites import Site, find
 
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
@@ -34,10 +35,12 @@ class Projection(Method):
         argument: how an error calls the names.
         time_first: inputs of `nn.Linear` with three axes or more start with time.
         fix_vectors: hold other parameters, and the statistics of batch normalisation, after the first task.
+        orthonormal: the rows kept are; then activity is projected where that is cheaper than gradients (saved.py).
     """
 
     def __init__(
-        self, model: nn.Module, names: Iterable[str], argument: str, time_first: bool, fix_vectors: bool
+        self, model: nn.Module, names: Iterable[str], argument: str, time_first: bool, fix_vectors: bool,
+        orthonormal: bool,
     ) -> None:
         super().__init__()
         self.sites = find(model, names, argument, time_first)
@@ -45,6 +48,7 @@ class Projection(Method):
             raise ValueError(f"{argument}: expected at least one layer, got none")
         self.basis = {name: s.weight.detach().new_zeros(0, s.inputs) for name, s in self.sites.items()}
         self._projectors: dict[str, Tensor] = {}
+        self.saved = Saved(self.sites, self._rows) if orthonormal else None
         self._fixed = list(_vectors(model, self.sites.values())) if fix_vectors else []
         self._guard: Guard | None = None
         self._norms = {name: m for name, m in model.named_modules() if isinstance(m, NORMS)} if fix_vectors else {}
@@ -57,6 +61,9 @@ class Projection(Method):
         for module in {model, *self._norms.values()} if self._norms else ():
             module.register_forward_pre_hook(self._hold)
 
+    def _rows(self, name: str) -> tuple[Tensor, Tensor | None]:
+        return self.basis[name], self._projectors.get(name)
+
     def _hold(self, module: nn.Module, args: Any) -> None:
         """Undo for batch normalisation what `model.train()` has done, once there is an old task."""
         if self.task:
@@ -68,15 +75,23 @@ class Projection(Method):
         """Where the layers lie."""
         return next(iter(self.sites.values())).weight.device
 
+    def observe(self, inputs: Inputs, labels: Tensor | None = None, task: int = 0) -> tuple[Inputs, Tensor]:
+        if self.saved is not None:
+            self.saved.begin()
+        return super().observe(inputs, labels, task)
+
     @torch.no_grad()
     def project(self) -> None:
         """Take out of the gradients what old tasks' inputs would feel; warns once of an optimiser that undoes it."""
+        if self.saved is not None:
+            self.saved.watching = False
         if not self.task:
             return
         for name, site in self.sites.items():
             grad = site.weight.grad
-            if grad is not None:
-                grad.copy_(self.outside(name, site.matrix(grad)).view_as(grad))
+            if grad is None or (self.saved is not None and self.saved.spared(name, grad, site.axis)):
+                continue
+            grad.copy_(self.outside(name, site.matrix(grad)).view_as(grad))
         for parameter in self._fixed:
             parameter.grad = None
         if self._guard is None:

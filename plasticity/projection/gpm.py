@@ -57,7 +57,7 @@ class GPM(Projection):
         fix_vectors: bool = True,
     ) -> None:
         counted("samples", samples)
-        super().__init__(model, layers, "layers", time_first, fix_vectors)
+        super().__init__(model, layers, "layers", time_first, fix_vectors, orthonormal=True)
         self.model, self.threshold, self.samples, self.axis = model, threshold, samples, batch_axis
         self._thresholds(0)
         self._watching = Traces(self.sites, trace, trace_decay, patches, seed)

@@ -19,18 +19,19 @@ networks". `preset="published"` keeps their numbers: momentum 0.9, clamp 10, fiv
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from spiking.events import Events
-from spiking.kernels.oja import Lateral, moment, oja
+from spiking.kernels.oja import Lateral, moment, oja, project
 from spiking.plasticity.method import Batches, copied, counted
 from spiking.plasticity.projection.base import Projection
 from spiking.plasticity.projection.lateral import Shadow
 from spiking.plasticity.projection.rows import complement, first_rows, leading, share
 from spiking.plasticity.sites import CONV
+from spiking.plasticity.together import world
 from spiking.plasticity.traces import Traces, reduce_events
 
 PRESETS = ("improved", "published")
@@ -90,7 +91,8 @@ class HLOP(Projection):
         if energy is not None and not 0 < energy <= 1:
             raise ValueError(f"energy: expected a share above 0 and up to 1, got {energy}")
         counted("iterations", iterations)
-        super().__init__(model, rows, "rows", time_first, fix_vectors)
+        alone = preset == "improved" and form == "gradient"  # orthonormal rows: new ones need only what is left
+        super().__init__(model, rows, "rows", time_first, fix_vectors, orthonormal=alone)
         self.preset, self.lateral, self.energy, self.iterations = preset, lateral, energy, iterations
         published = preset == "published"
         self.decay = 0.9 if published else 0.0
@@ -166,32 +168,52 @@ class HLOP(Projection):
         look = self.calls % CHECK == 0
         self.calls += 1
         for name in self.sites:
-            x, old = self.traces.take(name), self.basis[name].shape[0]
-            if self.weight[name].shape[0] == old:
+            x, H, old = self.traces.take(name), self.weight[name], self.basis[name].shape[0]
+            if H.shape[0] == old:
                 continue
-            lr = self.lr[name] or self._step(name, x)
-            velocity = self.velocity[name] if self.decay else None
-            H, V = oja(
-                x, self.weight[name], velocity, lr=lr, frozen=old, iterations=self.iterations, decay=self.decay,
-                clamp=self.clamp, lateral=self.lateral,
-            )  # fmt: skip
-            self.weight[name] = H
-            if V is not None:
-                self.velocity[name] = V
-            if self.preset == "improved":
-                self.spread[name].lerp_(H[old:] @ moment(x, H[old:].t()), 0.01)
+            if self.saved is not None and isinstance(x, Tensor):
+                lr = self._learn_alone(name, self._rest(name, x), H[old:])
+            else:
+                lr = self.lr[name] or self._step(name, x, self.basis[name])
+                self.weight[name], V = oja(
+                    x, H, self.velocity[name] if self.decay else None, lr=lr, frozen=old, iterations=self.iterations,
+                    decay=self.decay, clamp=self.clamp, lateral=self.lateral,
+                )  # fmt: skip
+                self.velocity[name] = self.velocity[name] if V is None else V
+                if self.preset == "improved":
+                    new = self.weight[name][old:]
+                    self.spread[name].lerp_(new @ moment(x, new.t()), 0.01)
             if look or not self.recent[name]:
                 self._check(name, lr)
                 rows = reduce_events(x, "steps", 1.0) if isinstance(x, Events) else x
                 self.recent[name] = [*self.recent[name][1 - RECENT :], rows]
 
-    def _step(self, name: str, x: Tensor | Events) -> float:
+    def _rest(self, name: str, x: Tensor) -> Tensor:
+        """What old rows leave of the rows x: what the layer has saved, where it did."""
+        assert self.saved is not None
+        saved = self.saved.rest[name]
+        if saved and self.traces.most is None and world() == 1:
+            rows = torch.cat([cast(Tensor, self.traces.rows(self.sites[name], rest)) for rest in saved])
+            if rows.shape == x.shape:
+                return rows
+        return project(x, *self._rows(name))
+
+    def _learn_alone(self, name: str, rest: Tensor, new: Tensor) -> float:
+        """The new rows learn, in place, from what old rows leave, to which they are orthogonal; returns the step."""
+        lr = self.lr[name] or self._step(name, rest, self.basis[name][:0])
+        H, _ = oja(rest, new, lr=lr, iterations=self.iterations, decay=0.0, clamp=None)
+        new.copy_(H)
+        y = rest @ H.t()
+        self.spread[name].lerp_(y.t() @ y / max(len(y), 1), 0.01)
+        return lr
+
+    def _step(self, name: str, x: Tensor | Events, H: Tensor) -> float:
         """STEP over the largest eigenvalue of what the old rows leave, that of the worst of the last batches.
 
         Each batch adds two power iterations to those of the batches before, and two from its own mean row: activity
-        unlike all before, or after silence, must not be met with a step that is too long.
+        unlike all before, or after silence, must not be met with a step that is too long. H are the old rows where x is
+        not what they leave.
         """
-        H = self.basis[name]
         mean = (x.counts() if isinstance(x, Events) else x).sum(0).to(H)
         U = torch.stack([self.direction[name], mean], 1)
         for _ in range(2):

@@ -45,7 +45,7 @@ class OWM(Projection):
     ) -> None:
         if not alpha > 0:
             raise ValueError(f"alpha: expected a number above 0, got {alpha}")
-        super().__init__(model, layers, "layers", time_first, fix_vectors)
+        super().__init__(model, layers, "layers", time_first, fix_vectors, orthonormal=False)
         self.alpha = alpha
         self.traces = Traces(self.sites, trace, trace_decay)
         self.projector = {n: torch.eye(s.inputs).to(s.weight.detach()) for n, s in self.sites.items()}
