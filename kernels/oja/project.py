@@ -2,7 +2,8 @@
 
 The change of a weight matrix by the gradient of projected activity, g^T (X - X H^T H), is the projected gradient
 (g^T X) - (g^T X) H^T H: the same for lateral neurons that are linear, at 4 out n k operations instead of 4 R n k for R
-rows of activity. Where k is above n / 2, a stored H^T H is cheaper than H twice.
+rows of activity. `cheaper` says which. Where k is above n / 2, what is left has fewer rows than H, and x Q^T Q with
+these rows Q is cheaper.
 """
 
 from __future__ import annotations
@@ -12,13 +13,13 @@ from torch import Tensor
 
 
 @torch.no_grad()
-def project(x: Tensor, weight: Tensor, projector: Tensor | None = None, axis: int = -1) -> Tensor:
+def project(x: Tensor, weight: Tensor, left: Tensor | None = None, axis: int = -1) -> Tensor:
     """What lies outside a subspace.
 
     Arguments:
         x: (m, n) gradient (out, in) or rows of activity; (n, m) with axis=0, such as a gradient (in, out).
         weight: H, (k, n).
-        projector: H^T H (n, n), if it is at hand.
+        left: Q (n - k, n), orthonormal rows of all that H, then orthonormal, leaves, if they are at hand.
         axis: which axis of x the n inputs are, -1 or 0.
 
     Returns:
@@ -35,15 +36,16 @@ def project(x: Tensor, weight: Tensor, projector: Tensor | None = None, axis: in
         )
     if not weight.shape[0]:
         return x.clone()
+    if left is not None:
+        Q = left.to(x.dtype)
+        return Q.t() @ (Q @ x) if axis == 0 else (x @ Q.t()) @ Q
     H = weight.to(x.dtype)
-    if projector is not None and stores(*weight.shape):
-        return torch.addmm(x, projector, x, alpha=-1) if axis == 0 else torch.addmm(x, x, projector, alpha=-1)
     return torch.addmm(x, H.t(), H @ x, alpha=-1) if axis == 0 else torch.addmm(x, x @ H.t(), H, alpha=-1)
 
 
-def stores(k: int, n: int) -> bool:
-    """Whether a stored H^T H makes projection cheaper."""
-    return 2 * k > n
+def remaining(weight: Tensor) -> Tensor:
+    """Orthonormal rows (n - k, n) of all that the orthonormal rows H (k, n) leave."""
+    return torch.linalg.qr(weight.t(), mode="complete")[0][:, len(weight) :].t().contiguous()
 
 
 def cheaper(rows: int, out: int) -> str:

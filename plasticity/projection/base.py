@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from spiking.kernels.oja import project
-from spiking.kernels.oja.project import stores
+from spiking.kernels.oja.project import remaining
 from spiking.plasticity.method import Batches, Inputs, Method
 from spiking.plasticity.projection.guarantee import Guard, ProjectionWarning
 from spiking.plasticity.projection.saved import Saved
@@ -47,7 +47,7 @@ class Projection(Method):
         if not self.sites:
             raise ValueError(f"{argument}: expected at least one layer, got none")
         self.basis = {name: s.weight.detach().new_zeros(0, s.inputs) for name, s in self.sites.items()}
-        self._projectors: dict[str, Tensor] = {}
+        self._left: dict[str, Tensor] = {}  # the complements of rows that are more than half of the inputs
         self.saved = Saved(self.sites, self._rows) if orthonormal else None
         self._fixed = list(_vectors(model, self.sites.values())) if fix_vectors else []
         self._guard: Guard | None = None
@@ -62,7 +62,7 @@ class Projection(Method):
             module.register_forward_pre_hook(self._hold)
 
     def _rows(self, name: str) -> tuple[Tensor, Tensor | None]:
-        return self.basis[name], self._projectors.get(name)
+        return self.basis[name], self._left.get(name)
 
     def _hold(self, module: nn.Module, args: Any) -> None:
         """Undo for batch normalisation what `model.train()` has done, once there is an old task."""
@@ -99,14 +99,14 @@ class Projection(Method):
 
     def outside(self, name: str, G: Tensor) -> Tensor:
         """The part of a gradient matrix that old tasks don't feel."""
-        return project(G, self.basis[name], self._projectors.get(name), self.sites[name].axis)
+        return project(G, self.basis[name], self._left.get(name), self.sites[name].axis)
 
     def keep(self, name: str, H: Tensor) -> None:
         """Project out of the rows H (k, n) from now on."""
         self.basis[name] = H
-        self._projectors.pop(name, None)
-        if stores(*H.shape):
-            self._projectors[name] = H.t() @ H
+        self._left.pop(name, None)
+        if self.saved is not None and 2 * H.shape[0] > H.shape[1]:
+            self._left[name] = remaining(H)
 
     def report(self, batches: Batches | None = None) -> dict[str, dict[str, float]]:
         """What the subspaces hold: layer -> `rows`, `inputs` of the layer, and `energy`, if it was measured.

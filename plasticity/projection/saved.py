@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from spiking.kernels.oja import project
+from spiking.kernels.oja.project import cheaper
 from spiking.plasticity.sites import Site
 
 EXACT = 100  # times the rounding of one number: up to there a gradient counts as orthogonal to old rows
@@ -27,7 +28,7 @@ class Saved:
 
     Arguments:
         sites: name -> site.
-        rows: name -> H (k, n), orthonormal, and H^T H or `None`.
+        rows: name -> H (k, n), orthonormal, and its complement or `None`.
     """
 
     def __init__(self, sites: Mapping[str, Site], rows: Callable[[str], tuple[Tensor, Tensor | None]]) -> None:
@@ -75,8 +76,8 @@ class Saved:
             and site.module.training and torch.is_grad_enabled() and weight.requires_grad
             and x.dtype == weight.dtype and weight.dtype in (torch.float32, torch.float64)
             and not torch.is_autocast_enabled(weight.device.type) and not torch.compiler.is_compiling()
-            and len(self.rows(site.name)[0]) > 0 and x.shape[-1] == site.inputs
-            and 0 < x.numel() // site.inputs < site.outputs
+            and len(self.rows(site.name)[0]) > 0 and x.shape[-1] == site.inputs and x.numel() > 0
+            and cheaper(x.numel() // site.inputs, site.outputs) == "activity"
         )  # fmt: skip
 
     def spared(self, name: str, G: Tensor, axis: int) -> bool:

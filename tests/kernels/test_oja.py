@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from spiking.events import Events
 from spiking.kernels.oja import Lateral, oja, project, quantise
 from spiking.kernels.oja.fold import fold, pays
-from spiking.kernels.oja.project import cheaper
+from spiking.kernels.oja.project import cheaper, remaining
 
 from .guard import poison
 
@@ -144,10 +144,11 @@ def test_projection_has_two_equal_forms(k):
     x, g = torch.randn(20, 10, dtype=torch.float64), torch.randn(20, 4, dtype=torch.float64)
     G = g.t() @ x
     wanted = G - G @ H.t() @ H
-    for P in (None, H.t() @ H):
-        torch.testing.assert_close(project(G, H, P), wanted)
-        torch.testing.assert_close(project(G.t(), H, P, axis=0), wanted.t())
-        torch.testing.assert_close(g.t() @ project(x, H, P), wanted)
+    assert remaining(H).shape == (10 - k, 10)
+    for Q in (None, remaining(H)):
+        torch.testing.assert_close(project(G, H, Q), wanted)
+        torch.testing.assert_close(project(G.t(), H, Q, axis=0), wanted.t())
+        torch.testing.assert_close(g.t() @ project(x, H, Q), wanted)
     assert cheaper(20, 4) == "gradient" and cheaper(3, 4) == "activity"
 
 
