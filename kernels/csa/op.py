@@ -37,6 +37,8 @@ from torch import Tensor
 
 from spiking.kernels.backend import resolve
 
+MOST = (1 << 31) - 1  # synapses, where there is no limit
+
 
 class Rule(NamedTuple):
     """Numbers of the choice.
@@ -58,6 +60,19 @@ class Rule(NamedTuple):
         """eta."""
         above = max(0.0, familiarity - self.floor) / (1 - self.floor)
         return float(1 + above**self.gamma * self.chi * units)
+
+    def check(self) -> None:
+        """Raise unless the numbers are in range.
+
+        Raises:
+            ValueError: with the rule.
+        """
+        known = len(self.sigma) == 4 and all(map(math.isfinite, (*self[:3], *self.sigma, self.hypothesis)))
+        if not known or not 0 <= self.floor < 1 or min(self.gamma, self.chi, *self.sigma) < 0 or not self.sigma[0]:
+            raise ValueError(
+                "rule: expected finite numbers, 0 <= floor < 1, four of sigma, the first above 0, none below 0, got "
+                f"{self}"
+            )
 
 
 class Wiring(NamedTuple):
@@ -85,8 +100,9 @@ class Evidence(NamedTuple):
         exponents: lambda, a row for each case, a column for each source; 0 leaves a source out.
         thresholds: the familiarity a case must reach.
         levels: not falling, which cases compete.
-        norm: (B, M, S) n_s; 0, or `None` altogether, is the number of active features.
-        gain: (B, M, W) g of each word's features; `None` is 1.
+        norm: (B, M, S) n_s, finite and not below 0, which is not looked at; 0, or `None` altogether, is the number of
+            active features.
+        gain: (B, M, W) g of each word's features, likewise; `None` is 1.
         active: (B, M) bool, macs that choose at all; `None` is all.
     """
 
@@ -153,6 +169,8 @@ def csa(
     Raises:
         ValueError: naming the argument that does not fit.
     """
+    if not isinstance(x, Tensor) or not isinstance(weight, Tensor):
+        raise ValueError(f"x, weight: expected tensors, got {type(x).__name__} and {type(weight).__name__}")
     if x.ndim != 3 or weight.ndim != 3 or x.dtype != torch.int32 or weight.dtype != torch.int32:
         raise ValueError(
             f"x, weight: expected int32 (B, M, W) and (M, W, Q K), got {x.dtype} {tuple(x.shape)} and "
@@ -162,11 +180,13 @@ def csa(
     if weight.shape[:2] != (M, W):
         raise ValueError(f"weight: expected ({M}, {W}, Q K) for x {tuple(x.shape)}, got {tuple(weight.shape)}")
     Q = wiring.modules
+    _whole("modules", Q)
     if Q < 1 or not weight.shape[2] or weight.shape[2] % Q:
         raise ValueError(f"modules: expected a divisor of {weight.shape[2]} units, got {Q}")
     if not weight.is_contiguous():
         raise ValueError("weight: expected a contiguous tensor, which can change in place")
     parts = (W,) if wiring.parts is None else tuple(wiring.parts)
+    _whole("parts", *parts)
     if sum(parts) != W or min(parts) < 0:
         raise ValueError(f"parts: expected words that make {W}, got {parts}")
     S = len(parts)
@@ -175,33 +195,51 @@ def csa(
     thresholds, levels = list(map(float, evidence.thresholds)), list(evidence.levels)
     if not cases or any(len(row) != S or not all(0 <= own < math.inf for own in row) for row in cases):
         raise ValueError(f"exponents: expected rows of {S} numbers of 0 or more, got {evidence.exponents}")
-    if not len(cases) == len(thresholds) == len(levels) or levels != sorted(levels):
-        raise ValueError(f"thresholds, levels: expected {len(cases)} each, levels not falling, got {evidence[1:3]}")
-    if not (0 <= rule.floor < 1 and all(own >= 0 for own in (rule.gamma, rule.chi, *rule.sigma)) and rule.sigma[0]):
-        raise ValueError(f"rule: expected 0 <= floor < 1, sigma[0] above 0 and no number below 0, got {rule}")
-    for name, given, shape in (
-        ("mask", wiring.mask, (Q, W)), ("norm", evidence.norm, (B, M, S)), ("gain", evidence.gain, (B, M, W)),
-        ("active", evidence.active, (B, M)), ("used", used, (M, S)),
+    _whole("levels", *levels)
+    known = len(cases) == len(thresholds) == len(levels) and all(map(math.isfinite, thresholds))
+    if not known or levels != sorted(levels):
+        raise ValueError(
+            f"thresholds, levels: expected {len(cases)} finite numbers each, levels not falling, got {evidence[1:3]}"
+        )
+    rule.check()
+    for name, given, shape, dtype in (
+        ("mask", wiring.mask, (Q, W), torch.int32), ("norm", evidence.norm, (B, M, S), None),
+        ("gain", evidence.gain, (B, M, W), None), ("active", evidence.active, (B, M), torch.bool),
+        ("used", used, (M, S), torch.int32), ("weight", weight, weight.shape, torch.int32),
     ):  # fmt: skip
-        if given is not None and tuple(given.shape) != shape:
-            raise ValueError(f"{name}: expected {shape}, got {tuple(given.shape)}")
+        if given is None:
+            continue
+        if tuple(given.shape) != shape or (dtype is not None and given.dtype != dtype):
+            kind = "" if dtype is None else f"{dtype} ".removeprefix("torch.")
+            raise ValueError(f"{name}: expected {kind}{tuple(shape)}, got {given.dtype} {tuple(given.shape)}")
+        if given.device != x.device:
+            raise ValueError(f"{name}: expected a tensor on {x.device}, where x lies, got {given.device}")
+    if used is not None and not used.is_contiguous():
+        raise ValueError("used: expected a contiguous tensor, which can change in place")
     if learn and used is None:
         raise ValueError("used: expected a tensor (M, S) to count synapses in, got None, but learn is on")
-    fan_in = (1 << 31) - 1 if wiring.fan_in is None else wiring.fan_in
-    limits = torch.as_tensor([(1 << 31) - 1] * S if wiring.limits is None else wiring.limits)
-    if tuple(limits.shape) not in ((S,), (M, S)):
-        raise ValueError(f"limits: expected ({S},) or ({M}, {S}), got {tuple(limits.shape)}")
+    fan_in = MOST if wiring.fan_in is None else wiring.fan_in
+    limits: Tensor | Sequence[int] = [MOST] * S if wiring.limits is None else wiring.limits
+    limits = limits if isinstance(limits, Tensor) else torch.tensor(limits)
+    if tuple(limits.shape) not in ((S,), (M, S)) or limits.is_floating_point():
+        raise ValueError(f"limits: expected whole ({S},) or ({M}, {S}), got {limits.dtype} {tuple(limits.shape)}")
     limits = limits.to(x.device, torch.long)
     seed, step = ties if draw is None else draw
+    _whole("fan_in, draw, ties", fan_in, seed, step)
     if used is None:
         used = torch.zeros(M, S, dtype=torch.int32, device=x.device)
     numbers = [rule.floor, rule.gamma, rule.chi, *rule.sigma, rule.hypothesis]
     found = torch.ops.spiking.csa(
         x, weight, used, evidence.norm, evidence.gain, wiring.mask, evidence.active, Q, list(parts),
-        [number for row in cases for number in row], thresholds, levels, limits.expand(M, S).contiguous(), fan_in,
-        numbers, draw is not None, learn, _signed(seed), _signed(step), resolve(backend, x.device),
+        [number for row in cases for number in row], thresholds, levels, limits.expand(M, S).contiguous(),
+        min(fan_in, MOST), numbers, draw is not None, learn, _signed(seed), _signed(step), resolve(backend, x.device),
     )  # fmt: skip
     return Choice(*found)
+
+
+def _whole(name: str, *numbers: int) -> None:
+    if any(not isinstance(number, int) for number in numbers):
+        raise ValueError(f"{name}: expected whole numbers, got {', '.join(map(repr, numbers))}")
 
 
 def _signed(number: int) -> int:
@@ -209,7 +247,17 @@ def _signed(number: int) -> int:
     return number - (1 << 64) if number >> 63 else number
 
 
-@torch.library.custom_op("spiking::csa", mutates_args=("weight", "used"))
+# Not by custom_op, whose layers in Python take 100 us a call: four times the choice of a mac's code.
+torch.library.define(
+    "spiking::csa",
+    "(Tensor x, Tensor(a!) weight, Tensor(b!) used, Tensor? norm, Tensor? gain, Tensor? mask, Tensor? active, "
+    "SymInt modules, SymInt[] parts, float[] exponents, float[] thresholds, SymInt[] levels, Tensor limits, "
+    "SymInt fan_in, float[] rule, bool random, bool learn, SymInt seed, SymInt step, str backend) "
+    "-> (Tensor, Tensor, Tensor, Tensor)",
+)
+
+
+@torch.library.impl("spiking::csa", ("cpu", "cuda"))
 def _csa(
     x: Tensor, weight: Tensor, used: Tensor, norm: Tensor | None, gain: Tensor | None, mask: Tensor | None,
     active: Tensor | None, modules: int, parts: Sequence[int], exponents: Sequence[float], thresholds: Sequence[float],
@@ -235,7 +283,7 @@ def _csa(
     return cpu.csa(*given) if backend == "numba" else reference.csa(*given)
 
 
-@_csa.register_fake
+@torch.library.register_fake("spiking::csa")
 def _(
     x: Tensor, weight: Tensor, used: Tensor, norm: Tensor | None, gain: Tensor | None, mask: Tensor | None,
     active: Tensor | None, modules: int, parts: Sequence[int], exponents: Sequence[float], thresholds: Sequence[float],

@@ -10,7 +10,6 @@ sum is.
 from __future__ import annotations
 
 import math
-import operator
 from fractions import Fraction
 from math import comb
 from typing import Any
@@ -47,28 +46,3 @@ def given(value: Fraction, form: str) -> Any:
     if value > Fraction(1, 2):
         return math.log1p(float(value - 1)) / math.log(10)
     return math.log10(value.numerator) - math.log10(value.denominator)
-
-
-def whole(name: str, value: Any, low: int, high: int | None = None, limit: str = "") -> int:
-    """A whole number within the theory's range.
-
-    Arguments:
-        name: of the argument.
-        value: what came; a whole number of any type.
-        low, high: the range, both included; `None` is without an upper end.
-        limit: the name of the upper end, for the message.
-
-    Raises:
-        ValueError: naming the argument, its range and what came.
-    """
-    upper = "" if high is None else f" to {limit + '=' if limit else ''}{high}"
-    wanted = f"{name}: expected a whole number, {low}{upper or ' or more'}, got {value!r}"
-    if isinstance(value, bool):
-        raise ValueError(wanted)
-    try:
-        number = operator.index(value)
-    except TypeError as error:
-        raise ValueError(wanted) from error
-    if number < low or (high is not None and number > high):
-        raise ValueError(wanted)
-    return number

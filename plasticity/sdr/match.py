@@ -19,7 +19,8 @@ from fractions import Fraction
 from math import comb
 from typing import Any
 
-from spiking.plasticity.sdr.counting import given, tail, whole
+from spiking.plasticity.arguments import whole
+from spiking.plasticity.sdr.counting import given, tail
 
 
 def uniqueness(n: int, w: int, form: str = "float") -> Any:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from spiking.plasticity.sdr.counting import given, tail, whole
+from spiking.plasticity.arguments import whole
+from spiking.plasticity.sdr.counting import given, tail
 
 
 def false_negative(a: int, s: int, v: int, theta: int, form: str = "float") -> Any:

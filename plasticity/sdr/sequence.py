@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 
-from spiking.plasticity.sdr.counting import whole
+from spiking.plasticity.arguments import whole
 from spiking.plasticity.sdr.match import false_match
 from spiking.plasticity.sdr.noise import false_negative
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from spiking.events import Events
 from spiking.kernels import SparseWeight, event_linear
 from spiking.neurons.connectome import draw
-from spiking.plasticity.sdr.counting import whole
+from spiking.plasticity.arguments import whole
 
 CHUNK = 1 << 20  # pairs that meet at once
 SHARED = 32  # patterns that meet the same union, or the same set of stored ones

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from fractions import Fraction
 from itertools import product
 
-from spiking.plasticity.sdr.counting import tail, whole
+from spiking.plasticity.arguments import whole
+from spiking.plasticity.sdr.counting import tail
 
 CELLS = (1000, 5000, 9000, 13000, 17000)
 PER_MILLE = (5, 10, 15, 20, 25, 30)

@@ -11,7 +11,7 @@ import torch
 
 from spiking.kernels import event_linear
 from spiking.neurons.connectome import draw
-from spiking.plasticity.sdr.counting import whole
+from spiking.plasticity.arguments import whole
 from spiking.plasticity.sdr.simulate import segments, shown
 
 SEGMENTS = 1 << 16  # of a chunk

@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 from scipy.special import gammaln
 
-from spiking.plasticity.sdr.counting import given, whole
+from spiking.plasticity.arguments import whole
+from spiking.plasticity.sdr.counting import given
 
 Array = np.ndarray[Any, Any]
 

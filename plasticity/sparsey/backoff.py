@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from spiking.plasticity.arguments import real, whole
+
 LETTERS = "UOHDL"  # bottom-up, off cells, horizontal, top-down, label
 
 
@@ -27,6 +29,24 @@ class BackOff(NamedTuple):
     thresholds: tuple[float, ...] = (0.90, 0.93, 0.93, 0.96)
     levels: tuple[int, ...] = (0, 1, 1, 2)
 
+    def check(self) -> None:
+        """Raise unless each case has known letters, a threshold and a level.
+
+        Raises:
+            ValueError: naming the argument that does not fit.
+        """
+        for case in self.cases:
+            if not isinstance(case, str) or not case or set(case) - set(LETTERS):
+                raise ValueError(f"cases: expected letters of {LETTERS}, got {case!r}")
+        for threshold in self.thresholds:
+            real("thresholds", threshold)
+        levels = [whole("levels", level) for level in self.levels]
+        if not self.cases or not len(self.cases) == len(self.thresholds) == len(levels) or levels != sorted(levels):
+            raise ValueError(
+                f"thresholds, levels: expected one for each case, levels not falling, got {len(self.cases)} cases, "
+                f"{self.thresholds} and {self.levels}"
+            )
+
     def exponents(self, full: dict[str, float]) -> list[list[float]]:
         """A row for each case; letters that a case lacks have exponent 0.
 
@@ -34,10 +54,8 @@ class BackOff(NamedTuple):
             full: letter -> exponent, of the sources there are, in their order.
 
         Raises:
-            ValueError: if a case has a letter that no source has.
+            ValueError: as `check`.
         """
-        for case in self.cases:
-            if not case or set(case) - set(LETTERS):
-                raise ValueError(f"cases: expected letters of {LETTERS}, got {case!r}")
+        self.check()
         wanted = [set(case) | ({"O"} if "U" in case else set()) | ({"L"} & set(full)) for case in self.cases]
         return [[power if letter in case else 0.0 for letter, power in full.items()] for case in wanted]

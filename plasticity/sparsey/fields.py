@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import max_pool2d
 
+from spiking.plasticity.arguments import whole
+
 
 def tiles(shape: tuple[int, int], size: tuple[int, int], step: tuple[int, int]) -> Tensor:
     """Windows on a grid of features or macs.
@@ -21,8 +23,9 @@ def tiles(shape: tuple[int, int], size: tuple[int, int], step: tuple[int, int]) 
     Raises:
         ValueError: if a window is larger than the grid, or a step below 1.
     """
-    for name, given, most in (("size", size, shape), ("step", step, shape)):
-        if not all(1 <= own <= whole for own, whole in zip(given, most, strict=True)):
+    for name, given in (("size", size), ("step", step)):
+        known = all(isinstance(own, int) for own in (*given, *shape))
+        if not known or not all(1 <= own <= most for own, most in zip(given, shape, strict=True)):
             raise ValueError(f"{name}: expected 1 to {shape}, got {given}")
     grid = torch.arange(shape[0] * shape[1]).view(shape)
     return grid.unfold(0, size[0], step[0]).unfold(1, size[1], step[1]).reshape(-1, size[0] * size[1])
@@ -37,7 +40,12 @@ def around(shape: tuple[int, int], reach: int = 0) -> Tensor:
 
     Returns:
         (macs, neighbours) long.
+
+    Raises:
+        ValueError: naming the argument that does not fit.
     """
+    reach = whole("reach", reach, 0)
+    shape = whole("shape: rows", shape[0], 1), whole("shape: columns", shape[1], 1)
     padded = torch.full((shape[0] + 2 * reach, shape[1] + 2 * reach), -1)
     padded[reach : reach + shape[0], reach : reach + shape[1]] = torch.arange(shape[0] * shape[1]).view(shape)
     side = 2 * reach + 1
@@ -56,7 +64,14 @@ def widen(frames: Tensor, shape: tuple[int, int]) -> Tensor:
 
     Returns:
         the same shape, bool.
+
+    Raises:
+        ValueError: if they are no such frames.
     """
+    if frames.dtype != torch.bool or frames.shape[-1] != shape[0] * shape[1]:
+        raise ValueError(
+            f"frames: expected bool (..., {shape[0] * shape[1]}), got {frames.dtype} {tuple(frames.shape)}"
+        )
     image = frames.reshape(-1, 1, *shape).float()
     wide = torch.maximum(max_pool2d(image, (3, 1), 1, (1, 0)), max_pool2d(image, (1, 3), 1, (0, 1)))
     return (wide > 0).reshape(frames.shape)

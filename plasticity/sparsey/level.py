@@ -9,99 +9,21 @@ features in its field lies within its band. Rinkus 2014, table 1; kernels/csa ha
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, field
-from itertools import accumulate
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from spiking.kernels.csa import WORD, Choice, Draw, Evidence, Rule, Wiring, csa, pack, unpack, words
+from spiking.kernels.csa import WORD, Choice, Draw, Evidence, Wiring, csa, pack, unpack, words
+from spiking.kernels.csa.op import MOST
 from spiking.plasticity.sparsey.backoff import LETTERS, BackOff
 from spiking.plasticity.sparsey.permanence import Permanence
+from spiking.plasticity.sparsey.plan import LevelPlan, code_words
 
-NORMALISE = ("active", "band")
-HYPOTHESES = ("boost", "divide")
-DEFAULT = Rule()
+ALL = BackOff((LETTERS,), (0.0,), (0,))  # of which learning never backs off
+WIRES = ("fields", "beside", "above")
 TIES = 0x5DEECE66D  # turns the seed into that of ties in recognition
-
-
-@dataclass(frozen=True, eq=False)
-class LevelPlan:
-    """What a level is made of.
-
-    Arguments:
-        fields: (M, R) features that a mac sees, or macs of the level below; -1 for none.
-        modules, units: Q and K.
-        beside: (M, n) macs of this level whose last codes a mac hears, itself first (`around`); `None` is none.
-        above: (M, n) macs of the level above, likewise; -1 for none.
-        labels: how many labels there are; 0 is no label source.
-        off: whether what is not active in a field is a source too; only at the first level.
-        band: least and most active features (or macs) in the field of an active mac.
-        persistence: frames that a code is held.
-        exponents: lambda of U, O, H, D and L; `start` replaces U's at a first frame.
-        normalise: n_s is the number of "active" features, or the "band"'s least number (table 1; more count as 1).
-        freeze: share of a matrix's synapses beyond which it is frozen; `None` is never.
-        fan_in: synapses beyond which a unit is frozen; `None` is never.
-        fades: whether synapses fade unless what made them recurs (permanence.py); one counts until its weight is 0.
-        rule: of the choice.
-        back_off: cases to try in recognition.
-        hypotheses: what codes of zeta equal hypotheses are worth to others: "boost" zeta^A (the paper), "divide"
-            1 / zeta (the Java code); nothing above B either way. `None` is 1.
-        ambiguity: A and B.
-
-    Raises:
-        ValueError: naming the argument that does not fit.
-    """
-
-    fields: Tensor
-    modules: int
-    units: int
-    beside: Tensor | None = None
-    above: Tensor | None = None
-    labels: int = 0
-    off: bool = False
-    band: tuple[int, int] = (1, 1 << 30)
-    persistence: int = 1
-    exponents: dict[str, float] = field(default_factory=dict)
-    start: float | None = None
-    normalise: str = "active"
-    freeze: float | None = None
-    fan_in: int | None = None
-    fades: bool = False
-    rule: Rule = DEFAULT
-    back_off: BackOff | None = None
-    hypotheses: str | None = None
-    ambiguity: tuple[float, int] = (1.0, 4)
-
-    def __post_init__(self) -> None:
-        for name in ("modules", "units", "persistence"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: expected 1 or more, got {getattr(self, name)}")
-        if self.fields.ndim != 2 or self.fields.is_floating_point() or not self.fields.numel():
-            raise ValueError(f"fields: expected whole numbers (macs, features), got {tuple(self.fields.shape)}")
-        for name, given in (("beside", self.beside), ("above", self.above)):
-            if given is not None and (given.ndim != 2 or len(given) != len(self.fields)):
-                raise ValueError(f"{name}: expected ({len(self.fields)}, n), got {tuple(given.shape)}")
-        if self.beside is not None and not torch.equal(self.beside[:, 0].cpu(), torch.arange(len(self.fields))):
-            raise ValueError("beside: expected each mac itself in the first column, as `around` gives it")
-        if not 1 <= self.band[0] <= self.band[1]:
-            raise ValueError(f"band: expected 1 <= least <= most, got {self.band}")
-        powers = [*self.exponents.values(), 0.0 if self.start is None else self.start]
-        if set(self.exponents) - set(LETTERS) or not all(0 <= power < math.inf for power in powers[:-1]):
-            raise ValueError(f"exponents: expected numbers of 0 or more for letters of {LETTERS}, got {self.exponents}")
-        if not 0 <= powers[-1] < math.inf:
-            raise ValueError(f"start: expected an exponent of 0 or more, got {self.start}")
-        if self.modules == 1 and self.beside is not None and not bool((self.beside[:, 1:] >= 0).any()):
-            raise ValueError("beside: a unit hears no unit of its own module: expected 2 modules or neighbours, got 1")
-        for name, word, choices in (
-            ("normalise", self.normalise, NORMALISE), ("hypotheses", self.hypotheses, (None, *HYPOTHESES)),
-        ):  # fmt: skip
-            if word not in choices:
-                raise ValueError(f"{name}: expected one of {', '.join(map(str, choices))}, got {word!r}")
-        if self.freeze is not None and not 0 <= self.freeze <= 1:
-            raise ValueError(f"freeze: expected a share from 0 to 1, got {self.freeze}")
 
 
 class Codes(NamedTuple):
@@ -159,16 +81,24 @@ class Level:
         if plan.above is not None:
             if higher is None:
                 raise ValueError("above: there is no level above")
+            if int(plan.above.max()) >= len(higher.fields):
+                raise ValueError(f"above: expected macs 0 to {len(higher.fields) - 1}, got {int(plan.above.max())}")
             n = plan.above.shape[1]
             parts["D"] = n * code_words(higher)
             sizes["D"] = _there(plan.above) * (higher.modules * higher.units * Q * K)
         if plan.labels:
             parts["L"], sizes["L"] = words(plan.labels), torch.full((M,), plan.labels * Q * K)
+        for letter in plan.exponents:
+            if letter not in parts:
+                raise ValueError(f"exponents: {letter} weighs no source of this level, which has {', '.join(parts)}")
         self.parts, self.sizes = parts, torch.stack(list(sizes.values()), 1)
+        self.limits = torch.full_like(self.sizes, MOST)  # synapses beyond which a matrix is frozen
+        if plan.freeze is not None:
+            self.limits = (self.sizes.double() * plan.freeze).long().clamp(max=MOST)
         W = sum(parts.values())
         self.weight = torch.zeros(M, W, Q * K, dtype=torch.int32)
         self.used = torch.zeros(M, len(parts), dtype=torch.int32)
-        self.permanence = [Permanence(W * WORD, Q * K, plan.persistence) for _ in range(M)] if plan.fades else []
+        self.permanence = Permanence(M, W * WORD, Q * K, persistence=plan.persistence) if plan.fades else None
         self.mask = None
         if "H" in parts:
             own = torch.arange(Q * K) // K != torch.arange(Q)[:, None]  # (Q, Q K)
@@ -176,23 +106,28 @@ class Level:
             self.mask = torch.full((Q, W), -1, dtype=torch.int32)
             self.mask[:, first : first + code_words(plan)] = pack(own)
 
+    def to(self, device: torch.device | str) -> Level:
+        """The same level on another device."""
+        moved = object.__new__(Level)
+        moved.__dict__ |= self.__dict__
+        for name in ("sizes", "limits", "weight", "used", "mask", "permanence"):
+            part = getattr(self, name)
+            setattr(moved, name, None if part is None else part.to(device))
+        wires = {name: getattr(self.plan, name) for name in WIRES}
+        moved.plan = replace(
+            self.plan, **{name: None if wire is None else wire.to(device) for name, wire in wires.items()}
+        )
+        return moved
+
     @property
     def synapses(self) -> int:
         """How many there could be, of all macs."""
         return int(self.sizes.sum())
 
     @property
-    def limits(self) -> Tensor:
-        """(M, sources) synapses beyond which a matrix is frozen."""
-        most, share = (1 << 31) - 1, self.plan.freeze
-        if share is None:
-            return torch.full_like(self.sizes, most)
-        return (self.sizes.double() * share).long().clamp(max=most)
-
-    @property
     def frozen(self) -> Tensor:
         """(M, sources) bool, matrices whose critical period is over, or that have no place for a synapse."""
-        return (self.used > self.limits.to(self.used.device)) | (self.sizes == 0).to(self.used.device)
+        return (self.used > self.limits) | (self.sizes == 0)
 
     @property
     def full(self) -> Tensor:
@@ -240,16 +175,18 @@ class Level:
             the new state.
         """
         plan = self.plan
-        holds = (before.age > 0) & (before.age < plan.persistence)
-        new = active & ~holds
+        holds = None  # with a persistence of 1 no code is held
+        if plan.persistence > 1:
+            holds = (before.age > 0) & (before.age < plan.persistence)
+            active = active & ~holds
+        if learn and self.permanence is not None:
+            self._fade(step)
         full = {letter: plan.exponents.get(letter, 1.0) for letter in self.parts}
         if plan.start is not None and first:
             full["U"] = plan.start
-        if learn and self.permanence:
-            self._fade(step)
-        cases = BackOff((LETTERS,), (0.0,), (0,)) if learn or plan.back_off is None else plan.back_off
+        cases = ALL if learn or plan.back_off is None else plan.back_off
         evidence = Evidence(
-            cases.exponents(full), cases.thresholds, cases.levels, self._norm(count), self._gain(signals), new
+            cases.exponents(full), cases.thresholds, cases.levels, self._norm(count), self._gain(signals), active
         )
         wiring = Wiring(plan.modules, tuple(self.parts.values()), self.mask, self.limits, plan.fan_in)
         x = torch.cat([signals[letter].words for letter in self.parts], -1)
@@ -258,40 +195,41 @@ class Level:
             x, self.weight, wiring, evidence, plan.rule, draw if learn else None, learn=learn, used=self.used,
             backend=backend, ties=draw if learn else ties,
         )
-        if learn and self.permanence:
-            self._note(x, found.winners, new, step)
-        return self._next(found, new, holds, before, plain)
+        if learn and self.permanence is not None:
+            self._note(x, found.winners, step)
+        return self._next(found, active, holds, before, plain)
 
     def _fade(self, frame: int) -> None:
         """Forget the synapses of weight 0, in all macs, and count the rest of the matrices that are not frozen."""
-        for m, synapses in enumerate(self.permanence):
-            self.weight[m] &= pack((synapses.weight(frame) > 0).t()).t()
-            for s, (rows, frozen) in enumerate(zip(self._rows(), self.frozen[m].tolist(), strict=True)):
-                if not frozen:
-                    self.used[m, s] = int(unpack(self.weight[m, rows].t(), (rows.stop - rows.start) * WORD).sum())
+        assert self.permanence is not None
+        self.weight &= pack(self.permanence.alive(frame).transpose(1, 2)).transpose(1, 2)
+        self.used = torch.where(self.frozen, self.used, self.counted())
 
-    def _note(self, x: Tensor, winners: Tensor, new: Tensor, frame: int) -> None:
+    def counted(self) -> Tensor:
+        """(M, sources) int32, the synapses that are set, counted."""
+        rows = self.weight.split(tuple(self.parts.values()), 1)
+        return torch.stack([unpack(part, part.shape[2] * WORD).flatten(1).sum(1) for part in rows], 1).int()
+
+    def _note(self, x: Tensor, winners: Tensor, frame: int) -> None:
         """Note the coincidences of one item (1, M, ...); what a frozen matrix has is permanent."""
-        units = torch.arange(self.weight.shape[2])
-        for m in new[0].nonzero().flatten().tolist():
-            synapses = self.permanence[m]
-            won = winners[0, m][units // self.plan.units] == units % self.plan.units
-            synapses.learn(unpack(x[0, m], len(synapses.last)), won, frame)
-            for rows, frozen in zip(self._rows(), self.frozen[m].tolist(), strict=True):
-                if frozen:
-                    synapses.freeze(frame, slice(rows.start * WORD, rows.stop * WORD))
+        assert self.permanence is not None
+        units, device = self.weight.shape[2], x.device
+        unit = torch.arange(units, device=device)
+        won = winners[0][:, unit // self.plan.units] == unit % self.plan.units  # none of a mac with winners -1
+        self.permanence.learn(unpack(x[0], x.shape[2] * WORD), won, frame)
+        source = torch.arange(len(self.parts), device=device)
+        source = source.repeat_interleave(WORD * torch.tensor(list(self.parts.values()), device=device))
+        self.permanence.freeze(frame, self.frozen[:, source])
 
-    def _rows(self) -> list[slice]:
-        """Words of each source."""
-        ends = list(accumulate(self.parts.values()))
-        return [slice(end - part, end) for end, part in zip(ends, self.parts.values(), strict=True)]
-
-    def _next(self, found: Choice, new: Tensor, holds: Tensor, before: Codes, plain: bool) -> Codes:
-        Q = self.plan.modules
-        winners = torch.where(new[..., None], found.winners, torch.where(holds[..., None], before.winners, -1))
-        age = torch.where(new, 1, torch.where(holds, before.age + 1, 0))
-        worth = torch.where(new, self._worth(found.hypotheses), before.worth)
-        familiarity = torch.where(new, found.familiarity, before.familiarity)
+    def _next(self, found: Choice, new: Tensor, holds: Tensor | None, before: Codes, plain: bool) -> Codes:
+        Q, age, worth = self.plan.modules, new.long(), before.worth
+        winners, familiarity = found.winners, found.familiarity
+        if self.plan.hypotheses is not None:
+            worth = torch.where(new, self._worth(found.hypotheses), worth)
+        if holds is not None:
+            winners = torch.where(holds[..., None], before.winners, winners)
+            age = torch.where(holds, before.age + 1, age)
+            familiarity = torch.where(holds, before.familiarity, familiarity)
         bits = before.bits
         if not plain:
             B, M, _ = winners.shape
@@ -335,11 +273,6 @@ def _there(which: Tensor) -> Tensor:
     return (which >= 0).sum(1).cpu()
 
 
-def code_words(plan: LevelPlan) -> int:
-    """Words of one mac's code."""
-    return words(plan.modules * plan.units)
-
-
 def gather(codes: Codes, which: Tensor, weigh: bool) -> Signal:
     """The codes of other macs as one source; which (M, n), -1 for none."""
     there = (which >= 0)[None, :, :, None]
@@ -355,7 +288,7 @@ def active_below(codes: Codes, fields: Tensor) -> Tensor:
     return ((codes.age > 0)[:, fields.clamp(min=0)] & (fields >= 0)).sum(2)
 
 
-def seen(frame: Tensor, plan: LevelPlan) -> tuple[Any, ...]:
+def seen(frame: Tensor, plan: LevelPlan) -> tuple[dict[str, Signal], Tensor]:
     """U and O of a first level and the number of active features, from frames (B, N) bool."""
     inside = plan.fields >= 0
     on = frame[:, plan.fields.clamp(min=0)] & inside

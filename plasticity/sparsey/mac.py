@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from spiking.kernels.csa import Rule
+from spiking.plasticity.arguments import whole
 from spiking.plasticity.sparsey import check
 from spiking.plasticity.sparsey.fields import around
-from spiking.plasticity.sparsey.level import LevelPlan
 from spiking.plasticity.sparsey.network import Sparsey
+from spiking.plasticity.sparsey.plan import LevelPlan
 
 
 class Mac:
@@ -36,11 +37,10 @@ class Mac:
         exponents: dict[str, float] | None = None, rule: Rule = Rule(), backend: str | None = None,  # noqa: B008
         **plan: Any,
     ) -> None:
-        if inputs < 1:
-            raise ValueError(f"inputs: expected 1 or more, got {inputs}")
+        field = torch.arange(whole("inputs", inputs, 1))[None]
         level = LevelPlan(
-            torch.arange(inputs)[None], modules, units, beside=around((1, 1)) if horizontal else None,
-            exponents=exponents or {}, rule=rule, **plan,
+            field, modules, units, beside=around((1, 1)) if horizontal else None,
+            exponents={} if exponents is None else exponents, rule=rule, **plan,
         )
         self.memory = Sparsey(inputs, [level], seed, backend)
 
@@ -78,7 +78,7 @@ class Mac:
 
     def recall(self, prompt: Any, frames: int, threshold: float = 0.9) -> Tensor:
         """Replay a sequence from its first frames; as `Sparsey.recall`."""
-        return self.memory.recall(self._in_band(prompt), frames, threshold)
+        return self.memory.recall(self._in_band(prompt, "prompt"), frames, threshold)
 
     def classify(self, items: Any) -> Tensor:
         """(S,) the label under which an item is most familiar; as `Sparsey.classify`."""
@@ -88,8 +88,9 @@ class Mac:
         """(S,) how familiar items or sequences are; as `Sparsey.familiarity`."""
         return self.memory.familiarity(self._in_band(items))
 
-    def _in_band(self, items: Any) -> Any:
-        check.in_band(check.frames(items, self.memory.inputs, self.memory.device), self.memory.plans[0])
+    def _in_band(self, items: Any, name: str = "item") -> Any:
+        x = check.frames(items, self.memory.inputs, self.memory.device, name)
+        check.in_band(x, self.memory.plans[0], name)
         return items
 
     def save(self, path: str | os.PathLike[str]) -> None:

@@ -6,20 +6,24 @@ choose their codes from the lowest up; what a mac hears from beside and above ar
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from spiking.kernels.backend import resolve
 from spiking.kernels.csa import pack, unpack
+from spiking.plasticity.arguments import real, whole
 from spiking.plasticity.sparsey import check, storage
-from spiking.plasticity.sparsey.level import Codes, Level, LevelPlan, Signal, active_below, gather, seen
+from spiking.plasticity.sparsey.level import Codes, Level, Signal, active_below, gather, seen
+from spiking.plasticity.sparsey.plan import LevelPlan
 
 SHARE = 256  # items of a pass
+MASK = (1 << 64) - 1  # seeds are words of 64 bits
 
 
 class FrozenWarning(UserWarning):
@@ -52,13 +56,15 @@ class Sparsey:
     """
 
     def __init__(self, inputs: int, plans: Sequence[LevelPlan], seed: int = 0, backend: str | None = None) -> None:
+        self.inputs, self.seed, self.backend = whole("inputs", inputs, 1), whole("seed", seed) & MASK, backend
+        resolve(backend, torch.device("cpu"))  # raises where there is no such backend
+        if isinstance(plans, LevelPlan) or not all(isinstance(plan, LevelPlan) for plan in plans):
+            raise ValueError(f"plans: expected a list of LevelPlan, got {type(plans).__name__} {str(plans)[:80]}")
         if not plans:
             raise ValueError("plans: expected at least one level, got none")
-        self.inputs, self.plans, self.seed, self.backend = inputs, tuple(plans), seed, backend
         sizes = [inputs, *(len(plan.fields) for plan in plans)]
         for k, plan in enumerate(plans):
-            if not -1 <= int(plan.fields.min()) <= int(plan.fields.max()) < sizes[k]:
-                most = int(plan.fields.max())
+            if (most := int(plan.fields.max())) >= sizes[k]:
                 raise ValueError(f"fields: level {k} sees {most}, below it there are 0 to {sizes[k] - 1}")
         labels = {plan.labels for plan in plans if plan.labels}
         if len(labels) > 1:
@@ -66,10 +72,15 @@ class Sparsey:
         self.labels = max(labels, default=0)
         below, above = [None, *plans[:-1]], [*plans[1:], None]
         self.levels = [
-            Level(plan, low, high, seed + (k << 32))
+            Level(plan, low, high, self.seed + (k << 32))
             for k, (plan, low, high) in enumerate(zip(plans, below, above, strict=True))
         ]
         self.step, self._said = 0, ""
+
+    @property
+    def plans(self) -> tuple[LevelPlan, ...]:
+        """What the levels are made of, the lowest first."""
+        return tuple(level.plan for level in self.levels)
 
     @classmethod
     def from_preset(cls, name: str, seed: int = 0, **changes: Any) -> Sparsey:
@@ -102,17 +113,11 @@ class Sparsey:
         """The same memory on another device; returns itself.
 
         Raises:
-            ValueError: if synapses fade, which they do on a CPU alone.
+            ValueError: if tensors there have no content.
         """
-        if any(plan.fades for plan in self.plans) and torch.device(device).type != "cpu":
-            raise ValueError(f"device: synapses that fade do so on a CPU alone, got {device}")
-        for k, level in enumerate(self.levels):
-            wires = ((name, getattr(level.plan, name)) for name in storage.TENSORS)
-            moved: dict[str, Any] = {name: None if wire is None else wire.to(device) for name, wire in wires}
-            level.plan = replace(level.plan, **moved)
-            self.plans = (*self.plans[:k], level.plan, *self.plans[k + 1 :])
-            level.weight, level.used = level.weight.to(device), level.used.to(device)
-            level.mask = None if level.mask is None else level.mask.to(device)
+        if torch.device(device).type == "meta":
+            raise ValueError("device: expected one that holds numbers, got meta")
+        self.levels = [level.to(device) for level in self.levels]  # all of them or, where there is no room, none
         return self
 
     @torch.no_grad()
@@ -212,20 +217,24 @@ class Sparsey:
 
         Arguments:
             prompt: (N,) or (T, N), the first frames of one sequence.
-            frames: how many to recall after them, from what macs hear from beside and above.
-            threshold: share of a code's winners that must have a synapse from a feature for it to be recalled.
+            frames: how many to recall after them, 1 or more, from what macs hear from beside and above.
+            threshold: share of a code's winners that must have a synapse from a feature for it to be recalled, above
+                0, at most 1.
 
         Returns:
             (frames, N) bool.
 
         Raises:
-            ValueError: if the first level has no source of the past, or there is more than one sequence.
+            ValueError: naming the argument that does not fit, or if the first level has no source of the past.
         """
+        frames = whole("frames", frames, 1)
+        real("threshold", threshold, math.ulp(0.0), 1, "above 0, at most 1")
         if not {"H", "D"} & set(self.levels[0].parts):
             raise ValueError("beside: the first level hears nothing from the past; give its plan beside=...")
-        x = check.frames(prompt, self.inputs, self.device)
-        if torch.as_tensor(prompt).ndim == 3:
-            raise ValueError(f"prompt: expected ({self.inputs},) or (T, {self.inputs}), got {tuple(x.shape)}")
+        given = check.array(prompt, self.device, "prompt")
+        if given.ndim not in (1, 2):
+            raise ValueError(f"prompt: expected ({self.inputs},) or (T, {self.inputs}), got {tuple(given.shape)}")
+        x = check.frames(given, self.inputs, self.device, "prompt")
         silent = torch.zeros(1, frames, self.inputs, dtype=torch.bool, device=x.device)
         labels = self._labels(None, 1)
         trace = self._run(torch.cat([x, silent], 1), labels, False, free=x.shape[1])
@@ -240,9 +249,22 @@ class Sparsey:
 
         Returns:
             (T, N) share of winners with a synapse from each feature, the mean over macs that were active and see it.
+
+        Raises:
+            ValueError: if they are no such winners.
         """
         level, plan = self.levels[0], self.plans[0]
-        T, M, Q = winners.shape
+        M, Q = len(plan.fields), plan.modules
+        winners = check.array(winners, self.device, "winners")
+        if winners.ndim != 3 or winners.shape[1:] != (M, Q) or winners.dtype not in (torch.int32, torch.int64):
+            raise ValueError(
+                f"winners: expected int32 (T, {M}, {Q}), got {winners.dtype} {tuple(winners.shape)}"
+            )
+        if winners.numel() and not -1 <= int(winners.min()) <= int(winners.max()) < plan.units:
+            raise ValueError(
+                f"winners: expected -1 to {plan.units - 1}, got {int(winners.min())} to {int(winners.max())}"
+            )
+        T = len(winners)
         total = torch.zeros(T, self.inputs, dtype=torch.float64, device=self.device)
         count = torch.zeros_like(total)
         fields = plan.fields.to(self.device)
@@ -270,18 +292,7 @@ class Sparsey:
         Raises:
             DataError: naming the file, if it is no such memory.
         """
-        inputs, plans, numbers, arrays = storage.read(path)
-        memory = cls(inputs, plans, int(numbers["seed"]))
-        memory.step = int(numbers["step"])
-        for k, level in enumerate(memory.levels):
-            for m, synapses in enumerate(level.permanence):
-                synapses.last, synapses.stiffness = arrays[k]["last"][m], arrays[k]["stiffness"][m]
-            for name in ("weight", "used"):
-                given = arrays[k][name]
-                if given.shape != getattr(level, name).shape:
-                    raise storage.damaged(path, f"{name} of level {k} has shape {tuple(given.shape)}")
-                setattr(level, name, given)
-        return memory
+        return storage.read(path, cls)
 
     @property
     def device(self) -> torch.device:
@@ -292,7 +303,7 @@ class Sparsey:
         """(S,) labels, -1 for none."""
         if label is None:
             return torch.full((S,), -1, device=self.device)
-        given = torch.as_tensor(label, device=self.device)
+        given = check.array(label, self.device, "label")
         if not self.labels or given.is_floating_point() or given.ndim > 1 or given.numel() not in (1, S):
             raise ValueError(f"label: expected a whole number, or ({S},), and a level with a label source, got {label}")
         if not 0 <= int(given.min()) <= int(given.max()) < self.labels:

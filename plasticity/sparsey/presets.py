@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 
 from spiking.plasticity.sparsey.fields import around, tiles
-from spiking.plasticity.sparsey.level import LevelPlan
+from spiking.plasticity.sparsey.plan import LevelPlan
 
 Plans = tuple[int, list[LevelPlan]]
 SHAPE = (24, 16)  # rows and columns of a thinned digit

@@ -2,7 +2,7 @@
 
     attributes: format, version, inputs, seed, step, plans (JSON, a list)
     /level<k>/weight (M, W, Q K) int32    /level<k>/used (M, sources) int32    /level<k>/fields, beside, above
-    /level<k>/last, stiffness (M, 32 W, Q K) where synapses fade
+    /level<k>/last int32, stiffness int8 (M, 32 W, Q K) where synapses fade
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import h5py
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,65 +22,85 @@ from spiking.datasets.errors import DataError
 from spiking.datasets.storage import atomic, check_room
 from spiking.kernels.csa import Rule
 from spiking.plasticity.sparsey.backoff import BackOff
-from spiking.plasticity.sparsey.level import LevelPlan
+from spiking.plasticity.sparsey.level import WIRES, Level
+from spiking.plasticity.sparsey.plan import LevelPlan
 
 if TYPE_CHECKING:
     from spiking.plasticity.sparsey.network import Sparsey
 
 FORMAT, VERSION = "spiking-sparsey", 1
-TENSORS = ("fields", "beside", "above")
 FADING = ("last", "stiffness")
 
 
 def write(path: str | os.PathLike[str], memory: Sparsey) -> None:
-    """The file, under its name whole or not at all."""
+    """The file, under its name whole or not at all.
+
+    Raises:
+        DataError: naming the folder, or the file, if it can't be written.
+    """
     path = Path(path)
+    if path.is_dir():
+        raise DataError(f"{path}: can't write a file here, where there is a folder")
     check_room(path.parent, sum(4 * level.weight.numel() for level in memory.levels) + (1 << 20))
     with atomic(path) as temporary, h5py.File(temporary, "w") as file:
-        file.attrs.update(format=FORMAT, version=VERSION, inputs=memory.inputs, seed=memory.seed, step=memory.step)
+        file.attrs.update(format=FORMAT, version=VERSION, inputs=memory.inputs, step=memory.step)
+        file.attrs["seed"] = np.uint64(memory.seed)
         file.attrs["plans"] = json.dumps([_numbers(plan) for plan in memory.plans])
-        for k, (plan, level) in enumerate(zip(memory.plans, memory.levels, strict=True)):
+        for k, level in enumerate(memory.levels):
             group = file.create_group(f"level{k}")
-            for name in TENSORS:
-                if getattr(plan, name) is not None:
-                    group.create_dataset(name, data=getattr(plan, name).cpu().numpy())
+            for name in WIRES:
+                if getattr(level.plan, name) is not None:
+                    group.create_dataset(name, data=getattr(level.plan, name).cpu().numpy())
             group.create_dataset("weight", data=level.weight.cpu().numpy(), compression="gzip")
             group.create_dataset("used", data=level.used.cpu().numpy())
-            if level.permanence:
-                for name in FADING:
-                    whole = torch.stack([getattr(synapses, name) for synapses in level.permanence])
-                    group.create_dataset(name, data=whole.numpy(), compression="gzip")
+            for name in FADING if level.permanence is not None else ():
+                group.create_dataset(name, data=getattr(level.permanence, name).cpu().numpy(), compression="gzip")
 
 
-def read(path: str | os.PathLike[str]) -> tuple[int, list[LevelPlan], dict[str, Any], list[dict[str, Tensor]]]:
-    """Inputs, plans, seed and step, and of each level its weight and used.
+def read(path: str | os.PathLike[str], kind: type[Sparsey]) -> Sparsey:
+    """The memory in a file.
 
     Raises:
         DataError: naming the file, if it is no such memory.
     """
+    if not Path(path).is_file():
+        raise DataError(f"{path}: no such file")
     try:
         with h5py.File(path, "r") as file:
-            if file.attrs.get("format") != FORMAT or file.attrs.get("version") != VERSION:
-                raise damaged(path, f"format {file.attrs.get('format')!r}, version {file.attrs.get('version')}")
-            plans, arrays = [], []
+            form, version = file.attrs.get("format"), file.attrs.get("version")
+            if form != FORMAT or version != VERSION:
+                raise ValueError(f"format {form!r}, version {version}, not {FORMAT!r} {VERSION}")
+            plans = []
             for k, numbers in enumerate(json.loads(file.attrs["plans"])):
                 group = file[f"level{k}"]
-                wires = {name: torch.from_numpy(group[name][()]) for name in TENSORS if name in group}
+                wires = {name: torch.from_numpy(group[name][()]) for name in WIRES if name in group}
                 plans.append(_plan(numbers, wires))
-                kept = ("weight", "used", *(FADING if plans[-1].fades else ()))
-                arrays.append({name: torch.from_numpy(group[name][()]) for name in kept})
-            return int(file.attrs["inputs"]), plans, {n: file.attrs[n] for n in ("seed", "step")}, arrays
-    except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
-        raise damaged(path, str(error)) from error
+            memory = kind(int(file.attrs["inputs"]), plans, int(file.attrs["seed"]))
+            memory.step = int(file.attrs["step"])
+            for k, level in enumerate(memory.levels):
+                _fill(level, {name: value[()] for name, value in file[f"level{k}"].items()}, k)
+    except (OSError, KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise DataError(f"{path}: expected a memory that Sparsey.save wrote, found {error}") from error
+    return memory
 
 
-def damaged(path: str | os.PathLike[str], what: str) -> DataError:
-    """What to raise about a file."""
-    return DataError(f"{path}: expected a memory that Sparsey.save wrote, found {what}")
+def _fill(level: Level, arrays: dict[str, Any], k: int) -> None:
+    """Put what was stored into a level that fits it."""
+    homes: list[tuple[str, Any]] = [("weight", level), ("used", level)]
+    homes += [(name, level.permanence) for name in FADING if level.permanence is not None]
+    for name, home in homes:
+        given, wanted = torch.from_numpy(arrays[name]), getattr(home, name)
+        if given.shape != wanted.shape or given.is_floating_point() or given.is_complex():
+            raise ValueError(
+                f"{name} of level {k} as {given.dtype} {tuple(given.shape)}, not {wanted.dtype} {tuple(wanted.shape)}"
+            )
+        setattr(home, name, given.to(wanted.dtype))
+    if not torch.equal(level.used, level.counted()):
+        raise ValueError(f"other synapses in weight of level {k} than used counts")
 
 
 def _numbers(plan: LevelPlan) -> dict[str, Any]:
-    return {own.name: getattr(plan, own.name) for own in fields(plan) if own.name not in TENSORS}
+    return {own.name: getattr(plan, own.name) for own in fields(plan) if own.name not in WIRES}
 
 
 def _plan(numbers: dict[str, Any], tensors: dict[str, Tensor]) -> LevelPlan:

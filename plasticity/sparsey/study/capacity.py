@@ -17,6 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from spiking.plasticity.arguments import real, whole
 from spiking.plasticity.sparsey.network import Sparsey
 from spiking.plasticity.sparsey.study.sequences import bits, sequences
 
@@ -81,7 +82,12 @@ def capacity(
         frames, active: of a sequence.
         seed: of the sequences and the memory.
         recall: the share of right winners that counts as holding.
+
+    Raises:
+        ValueError: naming the argument that does not fit.
     """
+    whole("most", most, 1)
+    real("recall", recall, 0, 1, "a share from 0 to 1")
     memory = Sparsey.from_preset(
         "capacity", seed, modules=modules, units=units, exponents=exponents, normalise=normalise, least=active[0],
         hypotheses=hypotheses,

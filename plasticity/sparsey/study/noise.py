@@ -16,6 +16,7 @@ from collections.abc import Sequence
 import torch
 
 from spiking.kernels.csa import Draw, Evidence, Rule, Wiring, csa, pack
+from spiking.plasticity.arguments import real, whole
 from spiking.plasticity.sparsey.network import Sparsey
 from spiking.plasticity.sparsey.study.sequences import moved, sequences
 
@@ -35,7 +36,12 @@ def share(v: float, units: int, rule: Rule, exponent: float = 1.0) -> float:
         v: share of the active features that are the stored item's.
         units: K.
         rule, exponent: of the choice.
+
+    Raises:
+        ValueError: naming the argument that does not fit.
     """
+    real("v", v, 0, 1, "a share from 0 to 1")
+    whole("units", units, 1)
     V = v**exponent
     s1, s2, s3, s4 = rule.sigma
     gained = rule.expansivity(V, units) - 1
@@ -62,7 +68,13 @@ def overlaps(
 
     Returns:
         for each value the mean overlap, its standard error, and E.
+
+    Raises:
+        ValueError: naming the argument that does not fit.
     """
+    whole("draws", draws, 2)
+    for value in values:
+        whole("values", value, 0, active, "active")
     item = torch.zeros(1, 1, inputs, dtype=torch.bool)
     item[..., :active] = True
     weight = torch.zeros(1, pack(item).shape[2], modules * units, dtype=torch.int32)
@@ -96,6 +108,9 @@ def noise(
     Returns:
         for each number of features, "recall" (share of right winners), "familiarity" and "changed", the share of a
         frame's active features that moved.
+
+    Raises:
+        ValueError: naming the argument that does not fit.
     """
     memory = Sparsey.from_preset(
         "capacity", seed, modules=modules, units=units, exponents=exponents, normalise=normalise

@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+from spiking.plasticity.arguments import whole
+
 KINDS = ("random", "correlated")
 
 
@@ -26,8 +28,12 @@ def sequences(
         (S, T, N) bool.
 
     Raises:
-        ValueError: if there are fewer features than would be active.
+        ValueError: naming the argument that does not fit, such as fewer features than would be active.
     """
+    for name, value in (("count", count), ("frames", frames), ("inputs", inputs)):
+        whole(name, value, 1)
+    if lexicon is not None:
+        whole("lexicon", lexicon, 1)
     if not 0 < active[0] <= active[1] <= inputs:
         raise ValueError(f"active: expected 0 < least <= most <= {inputs}, got {active}")
     generator = torch.Generator().manual_seed(seed)
@@ -45,9 +51,15 @@ def moved(x: Tensor, features: int, seed: int = 0) -> Tensor:
 
     Arguments:
         x: (..., N) bool.
-        features: how many; all where fewer are active.
+        features: how many, 0 or more; all where fewer are active.
         seed: of the draws.
+
+    Raises:
+        ValueError: naming the argument that does not fit.
     """
+    features = whole("features", features, 0)
+    if x.dtype != torch.bool:
+        raise ValueError(f"x: expected bool (..., N), got {x.dtype} {tuple(x.shape)}")
     generator = torch.Generator().manual_seed(seed)
     lot = torch.rand(x.shape, generator=generator)
     goes = x & (torch.where(x, lot, 2.0).argsort(-1).argsort(-1) < features)

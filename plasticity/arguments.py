@@ -1,0 +1,50 @@
+"""What the theories and memories demand of a number before they count with it."""
+
+from __future__ import annotations
+
+import math
+import operator
+from numbers import Real
+from typing import Any
+
+
+def whole(name: str, value: Any, low: int | None = None, high: int | None = None, limit: str = "") -> int:
+    """A whole number within a range.
+
+    Arguments:
+        name: of the argument.
+        value: what came; a whole number of any type.
+        low, high: the range, both included; `None` is without an end.
+        limit: the name of the upper end, for the message.
+
+    Raises:
+        ValueError: naming the argument, its range and what came.
+    """
+    upper = " or more" if high is None else f" to {limit + '=' if limit else ''}{high}"
+    wanted = f"{name}: expected a whole number{'' if low is None else f', {low}{upper}'}, got {value!r}"
+    if isinstance(value, bool):
+        raise ValueError(wanted)
+    try:
+        number = operator.index(value)
+    except TypeError as error:
+        raise ValueError(wanted) from error
+    if (low is not None and number < low) or (high is not None and number > high):
+        raise ValueError(wanted)
+    return number
+
+
+def real(name: str, value: Any, low: float = -math.inf, high: float = math.inf, said: str = "a finite number") -> float:
+    """A finite number within a range.
+
+    Arguments:
+        name: of the argument.
+        value: what came; a number of any type.
+        low, high: the range, both included.
+        said: the range in words.
+
+    Raises:
+        ValueError: naming the argument, its range and what came.
+    """
+    if isinstance(value, bool) or not isinstance(value, Real) or not (math.isfinite(value) and low <= value <= high):
+        raise ValueError(f"{name}: expected {said}, got {value!r}")
+    return float(value)
