@@ -45,6 +45,7 @@ def real(name: str, value: Any, low: float = -math.inf, high: float = math.inf, 
     Raises:
         ValueError: naming the argument, its range and what came.
     """
-    if isinstance(value, bool) or not isinstance(value, Real) or not (math.isfinite(value) and low <= value <= high):
+    number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
+    if not math.isfinite(number) or not low <= number <= high:
         raise ValueError(f"{name}: expected {said}, got {value!r}")
-    return float(value)
+    return number

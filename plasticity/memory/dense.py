@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from spiking.plasticity.arguments import whole
 from spiking.plasticity.memory.engine import Memory, checked
 from spiking.plasticity.memory.patterns import share
 from spiking.plasticity.method import counted
@@ -54,8 +55,12 @@ class Dense(Memory):
         Raises:
             ValueError: naming the argument that does not fit.
         """
+        if not isinstance(examples, Tensor):
+            raise TypeError(f"examples: expected a tensor, got {type(examples).__name__}")
         if examples.ndim != 3 or not examples.shape[1]:
             raise ValueError(f"examples: expected (K, 1 or more, N), got {tuple(examples.shape)}")
+        if not isinstance(supervised, bool):
+            raise ValueError(f"supervised: expected True or False, got {supervised!r}")
         share("quality", quality)
         if not quality:
             raise ValueError("quality: expected above 0, got 0: such examples say nothing of their archetypes")
@@ -76,7 +81,7 @@ class Dense(Memory):
         total = 2 * P * super().field(state)
         for k in range(2, P + 1):
             own = (overlap ** (P - k) * self.strength) @ self.keys**k
-            total += comb(P, k) * (-1) ** (k + 1) * 2**k * state ** (k + 1) * own
+            total += float(comb(P, k) * (-1) ** (k + 1) * 2**k) * state ** (k + 1) * own
         return total
 
     def recall(self, state: Tensor, sweeps: int = 100) -> Tensor:
@@ -113,6 +118,5 @@ def bit_error(neurons: int, order: int, stored: int) -> float:
     """
     counted("neurons", neurons)
     counted("stored", stored)
-    if order < 2:
-        raise ValueError(f"order: expected at least 2, got {order!r}")
+    order = whole("order", order, 2)
     return 0.5 * math.erfc(math.sqrt(neurons ** (order - 1) / (2 * stored * math.prod(range(1, 2 * order - 2, 2)))))

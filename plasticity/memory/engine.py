@@ -12,6 +12,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from spiking.plasticity.arguments import real
+
 
 class Memory:
     """Pairs of keys and values, and recall by overlap.
@@ -47,6 +49,7 @@ class Memory:
         Raises:
             ValueError: naming the argument that does not fit.
         """
+        real("strength", strength)
         keys, values = checked("keys", keys, self.keys.shape[1]), checked("values", values, self.values.shape[1])
         if len(keys) != len(values):
             raise ValueError(f"values: expected {len(keys)} rows, one for each key, got {len(values)}")
@@ -72,6 +75,8 @@ def checked(name: str, x: Tensor, width: int) -> Tensor:
         raise TypeError(f"{name}: expected a tensor, got {type(x).__name__}")
     if x.ndim != 2 or x.shape[1] != width:
         raise ValueError(f"{name}: expected (rows, {width}), got {tuple(x.shape)}")
+    if x.is_complex():
+        raise ValueError(f"{name}: expected real numbers, got {x.dtype}")
     x = x.detach().to(torch.float64)
     if not bool(x.isfinite().all()):
         raise ValueError(f"{name}: expected finite numbers, got NaN or infinity")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from spiking.plasticity.arguments import whole
 from spiking.plasticity.method import counted
 
 
@@ -27,7 +28,7 @@ def patterns(count: int, neurons: int, dilution: float = 0.0, seed: int = 0) -> 
     counted("count", count)
     counted("neurons", neurons)
     share("dilution", dilution)
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(whole("seed", seed))
     sign = 2.0 * torch.randint(2, (count, neurons), generator=generator).double() - 1
     if not dilution:
         return sign
@@ -49,7 +50,7 @@ def examples(archetypes: Tensor, count: int, quality: float, seed: int = 0) -> T
     counted("count", count)
     share("quality", quality)
     K, N = archetypes.shape
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(whole("seed", seed))
     kept = torch.rand(K, count, N, generator=generator, dtype=torch.float64) < (1 + quality) / 2
     return archetypes[:, None].double() * (2.0 * kept.double() - 1)
 

@@ -42,7 +42,8 @@ class Overlaps:
         return int(self.counts.sum())
 
     def matches(self, theta: int) -> int:
-        """Pairs that shared at least theta cells."""
+        """Pairs that shared at least theta cells, 0 or more."""
+        theta = whole("theta", theta, 0)
         return int(self.counts[theta:].sum())
 
     def rate(self, theta: int) -> float:
@@ -152,7 +153,7 @@ def _synapses(cell: Tensor, segment: Tensor, n: int, segments: int) -> SparseWei
 
 def _count(meet: Meeting, most: int, pairs: int, seed: int, stored: int = 1) -> Overlaps:
     wanted = whole("pairs", pairs, 1)
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(whole("seed", seed))
     counts, met = torch.zeros(most + 1, dtype=torch.int64), 0
     while met < wanted:
         overlap = event_linear(*meet(generator))

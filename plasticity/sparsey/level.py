@@ -10,7 +10,7 @@ features in its field lies within its band. Rinkus 2014, table 1; kernels/csa ha
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -49,6 +49,13 @@ class Signal(NamedTuple):
 
     words: Tensor
     worth: Tensor | None = None
+
+
+class Wires(NamedTuple):
+    """Places (M, n) that macs hear, 0 for none, and which there are; `None` is all."""
+
+    place: Tensor
+    there: Tensor | None
 
 
 class Level:
@@ -91,6 +98,7 @@ class Level:
         for letter in plan.exponents:
             if letter not in parts:
                 raise ValueError(f"exponents: {letter} weighs no source of this level, which has {', '.join(parts)}")
+        self.wires = _wired({name: getattr(plan, name) for name in WIRES})
         self.parts, self.sizes = parts, torch.stack(list(sizes.values()), 1)
         self.limits = torch.full_like(self.sizes, MOST)  # synapses beyond which a matrix is frozen
         if plan.freeze is not None:
@@ -99,6 +107,7 @@ class Level:
         self.weight = torch.zeros(M, W, Q * K, dtype=torch.int32)
         self.used = torch.zeros(M, len(parts), dtype=torch.int32)
         self.permanence = Permanence(M, W * WORD, Q * K, persistence=plan.persistence) if plan.fades else None
+        self._tried: dict[tuple[bool, bool], tuple[BackOff, list[list[float]]]] = {}
         self.mask = None
         if "H" in parts:
             own = torch.arange(Q * K) // K != torch.arange(Q)[:, None]  # (Q, Q K)
@@ -113,10 +122,9 @@ class Level:
         for name in ("sizes", "limits", "weight", "used", "mask", "permanence"):
             part = getattr(self, name)
             setattr(moved, name, None if part is None else part.to(device))
-        wires = {name: getattr(self.plan, name) for name in WIRES}
-        moved.plan = replace(
-            self.plan, **{name: None if wire is None else wire.to(device) for name, wire in wires.items()}
-        )
+        wires: dict[str, Any] = {name: getattr(self.plan, name) for name in WIRES}
+        wires = {name: None if which is None else which.to(device) for name, which in wires.items()}
+        moved.plan, moved.wires = replace(self.plan, **wires), _wired(wires)
         return moved
 
     @property
@@ -181,12 +189,9 @@ class Level:
             active = active & ~holds
         if learn and self.permanence is not None:
             self._fade(step)
-        full = {letter: plan.exponents.get(letter, 1.0) for letter in self.parts}
-        if plan.start is not None and first:
-            full["U"] = plan.start
-        cases = ALL if learn or plan.back_off is None else plan.back_off
+        cases, exponents = self._cases(learn, first)
         evidence = Evidence(
-            cases.exponents(full), cases.thresholds, cases.levels, self._norm(count), self._gain(signals), active
+            exponents, cases.thresholds, cases.levels, self._norm(count), self._gain(signals), active
         )
         wiring = Wiring(plan.modules, tuple(self.parts.values()), self.mask, self.limits, plan.fan_in)
         x = torch.cat([signals[letter].words for letter in self.parts], -1)
@@ -198,6 +203,17 @@ class Level:
         if learn and self.permanence is not None:
             self._note(x, found.winners, step)
         return self._next(found, active, holds, before, plain)
+
+    def _cases(self, learn: bool, first: bool) -> tuple[BackOff, list[list[float]]]:
+        """The cases to try, and their exponents."""
+        kind = learn, first
+        if kind not in self._tried:
+            full = {letter: self.plan.exponents.get(letter, 1.0) for letter in self.parts}
+            if self.plan.start is not None and first:
+                full["U"] = self.plan.start
+            cases = ALL if learn or self.plan.back_off is None else self.plan.back_off
+            self._tried[kind] = cases, cases.exponents(full)
+        return self._tried[kind]
 
     def _fade(self, frame: int) -> None:
         """Forget the synapses of weight 0, in all macs, and count the rest of the matrices that are not frozen."""
@@ -273,26 +289,36 @@ def _there(which: Tensor) -> Tensor:
     return (which >= 0).sum(1).cpu()
 
 
-def gather(codes: Codes, which: Tensor, weigh: bool) -> Signal:
-    """The codes of other macs as one source; which (M, n), -1 for none."""
-    there = (which >= 0)[None, :, :, None]
-    bits = torch.where(there, codes.bits[:, which.clamp(min=0)], 0)
+def _wired(wires: dict[str, Tensor | None]) -> dict[str, Wires]:
+    return {
+        name: Wires(which.clamp(min=0), None if bool((which >= 0).all()) else which >= 0)
+        for name, which in wires.items() if which is not None
+    }  # fmt: skip
+
+
+def gather(codes: Codes, wires: Wires, weigh: bool) -> Signal:
+    """The codes of other macs as one source."""
+    bits = codes.bits[:, wires.place]
+    if wires.there is not None:
+        bits = torch.where(wires.there[None, :, :, None], bits, 0)
     if not weigh:
         return Signal(bits.flatten(2))
-    worth = codes.worth[:, which.clamp(min=0)][..., None].expand(bits.shape)
+    worth = codes.worth[:, wires.place][..., None].expand(bits.shape)
     return Signal(bits.flatten(2), worth.flatten(2).contiguous())
 
 
-def active_below(codes: Codes, fields: Tensor) -> Tensor:
+def active_below(codes: Codes, wires: Wires) -> Tensor:
     """(B, M) how many macs of each field are active."""
-    return ((codes.age > 0)[:, fields.clamp(min=0)] & (fields >= 0)).sum(2)
+    active = (codes.age > 0)[:, wires.place]
+    return (active if wires.there is None else active & wires.there).sum(2)
 
 
-def seen(frame: Tensor, plan: LevelPlan) -> tuple[dict[str, Signal], Tensor]:
-    """U and O of a first level and the number of active features, from frames (B, N) bool."""
-    inside = plan.fields >= 0
-    on = frame[:, plan.fields.clamp(min=0)] & inside
-    signals = {"U": Signal(pack(on))}
-    if plan.off:
-        signals["O"] = Signal(pack(~on & inside))
-    return signals, on.sum(2)
+def seen(frames: Tensor, level: Level) -> tuple[dict[str, Tensor], Tensor]:
+    """Words of U and O of a first level and the number of active features, from frames (..., N) bool."""
+    place, there = level.wires["fields"]
+    on = frames[..., place]
+    on = on if there is None else on & there
+    found = {"U": pack(on)}
+    if level.plan.off:
+        found["O"] = pack(~on if there is None else ~on & there)
+    return found, on.sum(-1)

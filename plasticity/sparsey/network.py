@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -315,13 +315,16 @@ class Sparsey:
 
         The loop over frames stands here, not in a kernel: levels hear what others chose at the frame before.
         """
-        B, T, _ = x.shape
-        hot = labels[:, None] == torch.arange(self.labels, device=x.device) if self.labels else None
+        B = len(x)
+        label = None
+        if self.labels:
+            hot = labels[:, None] == torch.arange(self.labels, device=x.device)
+            label = pack(hot)[:, None]
         state = [level.silent(B) for level in self.levels]
         rows: list[list[Codes]] = []
-        for t in range(T):
+        for t, (signals, count) in enumerate(self._seen(x)):
             alone = free is not None and t >= free
-            state = self._frame(x[:, t], hot, state, learn, self.step if learn else t, t == 0, alone)
+            state = self._frame(signals, count, label, state, learn, self.step if learn else t, t == 0, alone)
             rows.append(state)
             if learn:
                 self.step += B
@@ -330,29 +333,34 @@ class Sparsey:
             tuple(torch.stack([row[k].familiarity for row in rows], 1) for k in range(len(state))),
         )
 
+    def _seen(self, x: Tensor) -> Iterator[tuple[dict[str, Signal], Tensor]]:
+        """What the first level sees of each frame, and how much of it is active; many short frames at a time."""
+        for frames in x.split(max(1, SHARE // len(x)), 1):
+            words, count = seen(frames, self.levels[0])
+            for t in range(frames.shape[1]):
+                yield {letter: Signal(row[:, t]) for letter, row in words.items()}, count[:, t]
+
     def _frame(
-        self, frame: Tensor, hot: Tensor | None, before: list[Codes], learn: bool, step: int, first: bool,
-        free: bool,
+        self, signals: dict[str, Signal], count: Tensor, label: Tensor | None, before: list[Codes], learn: bool,
+        step: int, first: bool, free: bool,
     ) -> list[Codes]:
-        """The codes of every level at one frame (B, N), from those of the frame before."""
+        """The codes of every level at one frame, from what is seen and those of the frame before."""
         after: list[Codes] = []
         for k, level in enumerate(self.levels):
-            plan = level.plan
+            plan, wires = level.plan, level.wires
             if k == 0:
-                signals, count = seen(frame, plan)
                 if free and "O" in signals:
                     signals["O"] = Signal(torch.zeros_like(signals["O"].words))
             else:
-                weigh = self.plans[k - 1].hypotheses is not None
-                signals = {"U": gather(after[k - 1], plan.fields, weigh)}
-                count = active_below(after[k - 1], plan.fields)
+                signals = {"U": gather(after[k - 1], wires["fields"], self.levels[k - 1].plan.hypotheses is not None)}
+                count = active_below(after[k - 1], wires["fields"])
             if plan.beside is not None:
-                signals["H"] = gather(before[k], plan.beside, plan.hypotheses is not None)
+                signals["H"] = gather(before[k], wires["beside"], plan.hypotheses is not None)
             if plan.above is not None:
-                signals["D"] = gather(before[k + 1], plan.above, self.plans[k + 1].hypotheses is not None)
+                signals["D"] = gather(before[k + 1], wires["above"], self.levels[k + 1].plan.hypotheses is not None)
             if plan.labels:
-                assert hot is not None
-                signals["L"] = Signal(pack(hot)[:, None].expand(-1, len(plan.fields), -1))
+                assert label is not None
+                signals["L"] = Signal(label.expand(-1, len(plan.fields), -1))
             active = before[k].age > 0 if free and k == 0 else level.in_band(count)
             plain = len(self.levels) == 1 and plan.beside is None
             after.append(level.choose(signals, count, active, before[k], learn, step, self.backend, first, plain))
