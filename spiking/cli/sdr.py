@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 import csv
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spiking.cli.mistake import Mistake
+from spiking.cli.pieces import Pieces, going_on
 from spiking.cli.run_folder import release, run_folder
 
 if TYPE_CHECKING:
@@ -46,15 +49,18 @@ def main(argv: Sequence[str]) -> int:
         raise Mistake(f"--scale: expected above 0, at most 10, got {given.scale}")
     parts = [part for part in PARTS if not given.parts or part in given.parts]
     try:
-        folder = run_folder(given.out, "sdr", resume=None)
+        folder = run_folder(given.out, "sdr", given.resume)
         folder.mkdir(parents=True, exist_ok=True)
-        return _all(given, parts, folder)
+        pieces = Pieces(folder, given)
+        with going_on(folder):
+            return _all(given, parts, folder, pieces)
     finally:
         release()
 
 
-def _all(given: argparse.Namespace, parts: list[str], folder: Path) -> int:
+def _all(given: argparse.Namespace, parts: list[str], folder: Path, pieces: Pieces) -> int:
     from spiking.datasets.progress import progress_bar
+    from spiking.plasticity.curve import Curve
     from spiking.plasticity.memory import curves as memories
     from spiking.plasticity.sdr import curves as segments
     from spiking.plots.theory import theory
@@ -64,11 +70,11 @@ def _all(given: argparse.Namespace, parts: list[str], folder: Path) -> int:
     found: dict[str, list[Curve]] = {}
     metrics: dict[str, float] = {}
     for part in progress_bar(parts, "theory and simulation", True):
-        if part in SEGMENTS:
-            found[part] = segments.FIGURES[part](given.pairs, given.seed)
-        else:
-            found[part] = memories.FIGURES[part](given.scale, given.seed)
-        metrics |= {f"{part}.{name}": value for name, value in _numbers(part, found[part], given).items()}
+        figure = segments.FIGURES[part] if part in SEGMENTS else memories.FIGURES[part]
+        measure = partial(_measured, figure, given.pairs if part in SEGMENTS else given.scale, given.seed)
+        found[part] = [Curve(**curve) for curve in pieces.of(part, measure)]
+        numbers = pieces.of(f"{part}, numbers", partial(_numbers, part, found[part], given))
+        metrics |= {f"{part}.{name}": value for name, value in numbers.items()}
     _write_table(folder / "curves.csv", found)
     panels = _panels()
     for name, group in (("sdr", SEGMENTS), ("memory", tuple(part for part in PARTS if part not in SEGMENTS))):
@@ -80,6 +86,10 @@ def _all(given: argparse.Namespace, parts: list[str], folder: Path) -> int:
     print(_table(parts, metrics))
     print(folder)
     return 0
+
+
+def _measured(figure: Callable[..., list[Curve]], size: Any, seed: int) -> list[dict[str, Any]]:
+    return [asdict(curve) for curve in figure(size, seed)]
 
 
 def _numbers(part: str, curves: list[Curve], given: argparse.Namespace) -> dict[str, float]:
@@ -174,5 +184,6 @@ def _words() -> argparse.ArgumentParser:
     words.add_argument("--pairs", type=int, default=10**6, help="patterns times segments at a point (%(default)s)")
     words.add_argument("--scale", type=float, default=1.0, help="size of the memories, 1 is full (%(default)s)")
     words.add_argument("--seed", type=int, default=0, help="of all that is drawn (%(default)s)")
+    words.add_argument("--resume", action="store_true", help="go on with the interrupted run in --out")
     words.add_argument("--out", help="the run folder (default: a new one under runs/)")
     return words

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from spiking.cli.mistake import Mistake
+from spiking.cli.pieces import Pieces, going_on
 from spiking.cli.run_folder import release, run_folder
 
 WHAT = {
@@ -30,13 +32,15 @@ def main(argv: Sequence[str]) -> int:
     if argv[0] not in WHAT:
         raise Mistake(f"nothing called {argv[0]!r}; there are {', '.join(WHAT)}")
     given = words.parse_args(argv)
-    for name in ("seeds", "per_class", "sequences", "draws"):
-        if getattr(given, name) < 1:
-            raise Mistake(f"--{name.replace('_', '-')}: expected at least 1, got {getattr(given, name)}")
+    for name, least in (("seeds", 1), ("per_class", 1), ("sequences", 1), ("draws", 2)):
+        if getattr(given, name) < least:
+            raise Mistake(f"--{name.replace('_', '-')}: expected at least {least}, got {getattr(given, name)}")
     try:
         data = _data(given)  # what is wrong with the data is said before there is a folder
-        folder = run_folder(given.out, f"sparsey-{given.what}", None)
-        metrics = _STUDIES[given.what](given, folder, data)
+        folder = run_folder(given.out, f"sparsey-{given.what}", given.resume)
+        pieces = Pieces(folder, given)
+        with going_on(folder):
+            metrics = _STUDIES[given.what](given, folder, data, pieces)
     finally:
         release()
     from spiking.training.report import write_metrics
@@ -66,7 +70,7 @@ def _data(given: argparse.Namespace) -> Any:
     return None
 
 
-def _mnist(given: argparse.Namespace, folder: Path, data: Any) -> dict[str, float]:
+def _mnist(given: argparse.Namespace, folder: Path, data: Any, pieces: Pieces) -> dict[str, float]:
     import numpy as np
 
     from spiking import plots
@@ -74,15 +78,16 @@ def _mnist(given: argparse.Namespace, folder: Path, data: Any) -> dict[str, floa
     from spiking.training.report import combine
 
     (train, labels), (test, answers) = data
-    seen, runs = lines(test), []
-    for seed in range(given.seeds):
+    seen = lines(test)
+
+    def one(seed: int) -> dict[str, float]:
         chosen = np.arange(len(train)) if given.all else balanced(labels, given.per_class, seed)
         memory, metrics, blocks, guess = digits(
             (lines(train[chosen]), labels[chosen]), (seen, answers), seed, _say(given, seed), not given.all
         )
-        runs.append({f"{given.on}_{k}" if k.endswith("accuracy") else k: v for k, v in metrics.items()})
+        found = {f"{given.on}_{k}" if k.endswith("accuracy") else k: v for k, v in metrics.items()}
         if given.all and len(blocks) > 2:
-            runs[-1] |= {"first_block_cpu_seconds": blocks[0], "last_block_cpu_seconds": blocks[-1]}
+            found |= {"first_block_cpu_seconds": blocks[0], "last_block_cpu_seconds": blocks[-1]}
         if seed == 0:
             folder.mkdir(parents=True, exist_ok=True)
             memory.save(folder / "memory.h5")
@@ -90,29 +95,31 @@ def _mnist(given: argparse.Namespace, folder: Path, data: Any) -> dict[str, floa
             if len(blocks) > 2:
                 full = blocks[: len(chosen) // BLOCK]
                 plots.learning_time(full, BLOCK).savefig(folder / "time.png")
-    return combine(runs)
+        return found
+
+    return combine([pieces.of(f"seed {seed}", partial(one, seed)) for seed in range(given.seeds)])
 
 
-def _weizmann(given: argparse.Namespace, folder: Path, data: Any) -> dict[str, float]:
+def _weizmann(given: argparse.Namespace, folder: Path, data: Any, pieces: Pieces) -> dict[str, float]:
     from spiking import plots
     from spiking.datasets.silhouettes import ACTIONS
     from spiking.plasticity.sparsey.study import actions
     from spiking.training.report import combine
 
-    runs = []
-    for seed in range(given.seeds):
+    def one(seed: int) -> dict[str, float]:
         guess, metrics = actions(data, seed=seed, report=_say(given, seed))
-        runs.append(metrics)
         print(f"{100 * metrics['leave_one_person_out_accuracy']:.1f} % of {len(guess)} sequences", flush=True)
         if seed == 0:
             folder.mkdir(parents=True, exist_ok=True)
             plots.confusion(data.action, guess, ACTIONS).savefig(folder / "confusion.png")
-    return combine(runs)
+        return metrics
+
+    return combine([pieces.of(f"seed {seed}", partial(one, seed)) for seed in range(given.seeds)])
 
 
-def _capacity(given: argparse.Namespace, folder: Path, data: None) -> dict[str, float]:
+def _capacity(given: argparse.Namespace, folder: Path, data: None, pieces: Pieces) -> dict[str, float]:
     from spiking import plots
-    from spiking.plasticity.sparsey.study.capacity import RECALL, capacity, mean
+    from spiking.plasticity.sparsey.study.capacity import RECALL, Capacity, capacity, mean
 
     series: dict[str, list[dict[str, float]]] = {}
     metrics: dict[str, float] = {}
@@ -123,9 +130,11 @@ def _capacity(given: argparse.Namespace, folder: Path, data: None) -> dict[str, 
     for kind, normalise, more in plan:
         rows = series.setdefault(f"{kind}, {NORMALISE[normalise]}", [])
         for units in UNITS:
+            asked = {"normalise": normalise, "most": given.sequences, **more}
             found = [
-                capacity(9, units, normalise=normalise, most=given.sequences, seed=seed, **more)
+                Capacity(*pieces.of(f"{kind} {normalise} K={units} seed {seed}", measure))
                 for seed in range(given.seeds)
+                for measure in [partial(capacity, 9, units, seed=seed, **asked)]
             ]
             held, worth = mean(found)
             rows.append({"units": units, "synapses": found[0].synapses, "sequences": held, "bits_per_synapse": worth})
@@ -142,7 +151,7 @@ def _capacity(given: argparse.Namespace, folder: Path, data: None) -> dict[str, 
     return metrics
 
 
-def _noise(given: argparse.Namespace, folder: Path, data: None) -> dict[str, float]:
+def _noise(given: argparse.Namespace, folder: Path, data: None, pieces: Pieces) -> dict[str, float]:
     import numpy as np
 
     from spiking import plots
@@ -155,7 +164,7 @@ def _noise(given: argparse.Namespace, folder: Path, data: None) -> dict[str, flo
     curves: dict[str, dict[str, Any]] = {}
     at, fine = (0, 2, 4, 5, 6, 8, 10, 12), np.linspace(0, 1, 201)
     for name, (rule, exponent, Q, K) in SETTINGS.items():
-        rows = overlaps(at, given.draws, rule, exponent, Q, K)
+        rows = pieces.of(f"overlap {name}", partial(overlaps, at, given.draws, rule, exponent, Q, K))
         curves[name] = {
             "similarity": fine, "theory": [share(float(v), K, rule, exponent) for v in fine],
             "measured_at": np.array(at) / 12, "measured": [row[0] / Q for row in rows],
@@ -168,8 +177,9 @@ def _noise(given: argparse.Namespace, folder: Path, data: None) -> dict[str, flo
     series = {}
     for normalise, said in NORMALISE.items():
         for exponent in (1.0, 4.0):
+            asked: dict[str, Any] = {"normalise": normalise, "exponents": (exponent, exponent)}
             runs = [
-                noise(range(8), normalise=normalise, exponents=(exponent, exponent), seed=seed)
+                pieces.of(f"{normalise} {exponent:g} seed {seed}", partial(noise, range(8), seed=seed, **asked))
                 for seed in range(given.seeds)
             ]
             means = [{key: float(np.mean([run[k][key] for run in runs])) for key in runs[0][k]} for k in range(8)]
@@ -190,7 +200,7 @@ def _noise(given: argparse.Namespace, folder: Path, data: None) -> dict[str, flo
     return metrics
 
 
-_STUDIES: dict[str, Callable[[argparse.Namespace, Path, Any], dict[str, float]]] = {
+_STUDIES: dict[str, Callable[[argparse.Namespace, Path, Any, Pieces], dict[str, float]]] = {
     "mnist": _mnist, "weizmann": _weizmann, "capacity": _capacity, "noise": _noise,
 }  # fmt: skip
 
@@ -209,6 +219,7 @@ def _words() -> argparse.ArgumentParser:
     words.add_argument("what", help="what to measure")
     words.add_argument("--root", help="where the data set's own files lie (mnist, weizmann)")
     words.add_argument("--out", help="the run folder (default: a new one under runs/)")
+    words.add_argument("--resume", action="store_true", help="go on with the interrupted run in --out")
     words.add_argument("--seeds", type=int, default=1, help="how many seeds, 0, 1, ...")
     words.add_argument("--per-class", type=int, default=200, help="mnist: training images of a class (%(default)s)")
     words.add_argument("--all", action="store_true", help="mnist: learn all training images in one pass")

@@ -90,7 +90,7 @@ def _draw(axes: Axes, panel: Panel, curves: Sequence[Any]) -> None:
             fontsize=7, color=GREY, va="top",
         )  # fmt: skip
     if len(curves) > 1:
-        axes.legend(frameon=False, fontsize=7, loc=panel.legend)
+        axes.legend(frameon=False, fontsize=7, loc=panel.legend, handlelength=1.4)
 
 
 def _drawn(values: Any, panel: Panel) -> Any:

@@ -210,7 +210,12 @@ def test_figures_hold(name: str) -> None:
         (lambda: Dense(4).learn_examples(torch.ones(2, 1, 4), 0, True), "quality: expected above 0"),
         (lambda: memory.patterns(2, 4, 1.5), "dilution: expected 0 to 1, got 1.5"),
         (lambda: memory.examples(torch.ones(1, 4), 2, -1), "quality: expected 0 to 1, got -1"),
-        (lambda: memory.bit_error(10, 1, 3), "order: expected at least 2, got 1"),
+        (lambda: memory.bit_error(10, 1, 3), "order: expected a whole number, 2 or more, got 1"),
+        (lambda: memory.bit_error(10, 2.5, 3), "order: expected a whole number, 2 or more, got 2.5"),
+        (lambda: memory.patterns(2, 4, seed=1.5), "seed: expected a whole number, got 1.5"),
+        (lambda: Dense(4).learn(torch.ones(1, 4, dtype=torch.complex64)), "keys: expected real numbers"),
+        (lambda: Dense(4).store(torch.ones(1, 4), torch.ones(1, 4), math.nan), "strength: expected a finite number"),
+        (lambda: Dense(4).learn_examples(torch.ones(2, 1, 4), 0.5, None), "supervised: expected True or False"),
         (lambda: memory.retrieval(-1), "load: expected patterns a neuron, 0 or more, got -1"),
         (lambda: memory.magnetisations(0.5, 9), "patterns: expected at most 8, got 9"),
         (lambda: Pavlovian(3, 2, "oja"), "rule: expected one of hebbian, delta, got 'oja'"),
@@ -228,3 +233,10 @@ def test_mistakes_name_their_argument(call: Callable[[], Any], said: str) -> Non
 def test_what_is_no_tensor() -> None:
     with pytest.raises(TypeError, match="query: expected a tensor, got list"):
         Memory(2, 2).field([[1, 0]])
+    with pytest.raises(TypeError, match="examples: expected a tensor, got list"):
+        Dense(2).learn_examples([[[1, 0]]], 0.5, True)
+
+
+def test_high_orders_are_beyond_whole_numbers_of_64_bits() -> None:
+    rows = memory.patterns(3, 60)
+    assert torch.equal(Dense(60, 70).learn(rows).recall(rows), rows)

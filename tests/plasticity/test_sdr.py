@@ -329,6 +329,8 @@ def test_figures_hold(name: str) -> None:
         (lambda: simulate.random_matches(100, 10, 20, 0), "pairs: expected a whole number, 1 or more, got 0"),
         (lambda: simulate.noisy_matches(100, 60, 20, 50), "v: expected a whole number, 0 to min(a, n - a)=40, got 50"),
         (lambda: simulate.union_matches(100, 10, 0), "patterns: expected a whole number, 1 or more, got 0"),
+        (lambda: simulate.random_matches(100, 10, 5, 1000, 1.5), "seed: expected a whole number, got 1.5"),
+        (lambda: simulate.random_matches(100, 10, 5, 1000).rate(-1), "theta: expected a whole number, 0 or more"),
     ],
 )
 def test_arguments_outside_the_theory_name_themselves(call: Callable[[], Any], said: str) -> None:

@@ -44,6 +44,32 @@ def test_one_part_repeats_itself(tmp_path: Path) -> None:
     assert not (tmp_path / "one" / "memory.png").exists()
 
 
+def test_an_interrupted_run_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, asked = tmp_path / "run", ["sdr", "stored", "noise", *SMALL]
+    assert main([*asked, "--out", str(tmp_path / "whole")]) == 0
+
+    def stop(*given: object) -> None:
+        raise KeyboardInterrupt
+
+    real = segments.FIGURES["stored"]
+    monkeypatch.setitem(segments.FIGURES, "stored", stop)
+    assert main([*asked, "--out", str(out)]) == 1
+    assert f"--out {out} --resume goes on" in capsys.readouterr().err
+    monkeypatch.setitem(segments.FIGURES, "stored", real)
+    monkeypatch.setitem(segments.FIGURES, "noise", stop)  # is there already
+    assert main([*asked, "--out", str(out)]) == 2
+    assert "isn't empty" in capsys.readouterr().err
+    assert main([*asked, "--out", str(out), "--resume", "--seed", "4"]) == 2
+    assert "has seed 0, not 4" in capsys.readouterr().err
+    assert main([*asked, "--out", str(out), "--resume"]) == 0
+    assert (out / "curves.csv").read_bytes() == (tmp_path / "whole" / "curves.csv").read_bytes()
+    (out / "pieces.json").write_text("no")
+    assert main([*asked, "--out", str(out), "--resume"]) == 1
+    assert "not what an interrupted run left" in capsys.readouterr().err
+
+
 def test_every_part_has_a_figure() -> None:
     assert {*segments.FIGURES, *memories.FIGURES} == set(PARTS) and set(SEGMENTS) == set(segments.FIGURES)
 

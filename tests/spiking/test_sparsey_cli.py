@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -92,6 +94,34 @@ def test_capacity(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pictures(out, "capacity.png")
 
 
+def test_interrupted_studies_go_on(
+    digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was measured before an interruption is kept, and the whole is the same."""
+    for name, module, words in (
+        ("capacity", "capacity", ["--sequences", "2"]),
+        ("mnist", "digits", ["--root", str(digits), "--per-class", "2", "--seeds", "2"]),
+    ):
+        place = sys.modules[f"spiking.plasticity.sparsey.study.{module}"]
+        real, calls = getattr(place, module), list[int]()
+
+        def count(*given: Any, real: Any = real, calls: list[int] = calls, **more: Any) -> Any:
+            calls.append(1)
+            if len(calls) == 2:
+                raise KeyboardInterrupt
+            return real(*given, **more)
+
+        monkeypatch.setattr(place, module, count)
+        out = tmp_path / name
+        asked = ["sparsey", name, *words, "--out", str(out)]
+        assert main(asked) == 1 and "--resume goes on" in capsys.readouterr().err
+        before = len(calls)
+        assert main([*asked, "--resume"]) == 0
+        assert len(calls) == before + (19 if name == "capacity" else 1)
+        found = metrics(out)
+        assert found["random.active.K4.sequences"] == 2 if name == "capacity" else found["test_accuracy"] == 1
+
+
 def test_noise(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "run"
     assert main(["sparsey", "noise", "--out", str(out), "--draws", "50"]) == 0
@@ -107,6 +137,8 @@ def test_mistakes(digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     for words, status, said in (
         ([], 2, "usage"), (["no"], 2, "there are mnist, weizmann"), (["mnist", "--seeds", "0"], 2, "--seeds"),
         (["mnist", "--per-class", "0"], 2, "--per-class: expected at least 1"),
+        (["noise", "--draws", "1"], 2, "--draws: expected at least 2"),
+        (["noise", "--resume"], 2, "--resume needs --out"),
         (["weizmann"], 2, "--root: expected the folder"),
         (["weizmann", "--root", str(tmp_path)], 1, "no original_masks"),
         (["mnist", "--root", str(tmp_path)], 1, "no train-images"),
