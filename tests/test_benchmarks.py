@@ -361,3 +361,14 @@ def test_elm_agrees_then_prints_ratios(
     assert elm.main() == 1
     out = capsys.readouterr().out
     assert "the sides disagree" in out and "loop / ours" not in out
+
+
+def test_sparsey_prints_what_a_frame_costs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sparsey = script("sparsey")
+    for name, small in (("SEQUENCES", 2), ("FRAMES", 3), ("REPEATS", 1)):
+        monkeypatch.setattr(sparsey, name, small)
+    found = sparsey.main()
+    assert len(found) == 8 and all(cost >= 0 for cost in found.values())
+    assert capsys.readouterr().out.count("us a frame") == 8

@@ -1,5 +1,6 @@
 """What README and docs say: their code runs, their links lead somewhere, their commands exist."""
 
+import ast
 import re
 import shlex
 from pathlib import Path
@@ -61,3 +62,25 @@ def test_the_loop_of_the_readme_learns(capsys: pytest.CaptureFixture[str]) -> No
     exec(compile(code[1], "README.md", "exec"), {})
     accuracy = float(re.search(r"tensor\(([0-9.]+)\)", capsys.readouterr().out)[1])
     assert accuracy > 0.8
+
+
+@pytest.mark.parametrize("page", ["docs/sparsey.md", "docs/sdr.md"])
+def test_blocks_run_in_order_and_give_what_they_say(
+    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A line that ends in a number is worth it, to the digits that are printed."""
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    blocks, checked = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL), 0
+    for block in blocks:
+        lines = block.splitlines()
+        for node in ast.parse(block).body:
+            printed = re.search(r"# (-?\d+\.\d+(?:e-?\d+)?)", lines[(node.end_lineno or 1) - 1])
+            if not isinstance(node, ast.Expr) or printed is None:
+                exec(compile(ast.Module([node], []), page, "exec"), names)
+                continue
+            value = eval(compile(ast.Expression(node.value), page, "eval"), names)
+            digits = len(re.sub(r"e.*|[-.]", "", printed[1]).lstrip("0")) or 1
+            assert value == pytest.approx(float(printed[1]), rel=0.51 * 10 ** (1 - digits)), ast.unparse(node)
+            checked += 1
+    assert len(blocks) == 2 and checked >= 2
