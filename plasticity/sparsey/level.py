@@ -98,6 +98,9 @@ class Level:
         for letter in plan.exponents:
             if letter not in parts:
                 raise ValueError(f"exponents: {letter} weighs no source of this level, which has {', '.join(parts)}")
+        for case in () if plan.back_off is None else plan.back_off.cases:
+            if not set(case) & set(parts):
+                raise ValueError(f"back_off: case {case} has no source of this level, which has {', '.join(parts)}")
         self.wires = _wired({name: getattr(plan, name) for name in WIRES})
         self.parts, self.sizes = parts, torch.stack(list(sizes.values()), 1)
         self.limits = torch.full_like(self.sizes, MOST)  # synapses beyond which a matrix is frozen

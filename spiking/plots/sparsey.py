@@ -75,10 +75,11 @@ def capacity(series: Mapping[str, Sequence[Mapping[str, float]]], recall: float)
     axes = [quiet(a) for a in chart.subplots(1, 2, sharex=True)]
     for k, (colour, (name, rows)) in enumerate(zip(COLOURS, series.items(), strict=False)):
         x = [row["synapses"] for row in rows]
-        style: dict[str, Any] = {"color": colour, "label": name, "zorder": 3 - 0.1 * k}  # the first on top,
-        style |= {"markersize": 3.5 + 1.5 * k, "linewidth": 1.3 + 0.8 * k}  # later ones wider: equal lines both show
+        style: dict[str, Any] = {"color": colour, "label": name, "markersize": 3.5, "linewidth": 1.3}
+        if k % 2:  # so that of two lines that coincide both show
+            style |= {"linestyle": "--", "fillstyle": "none", "markersize": 6}
         for a, key in zip(axes, ("sequences", "bits_per_synapse"), strict=True):
-            a.plot(x, [row[key] for row in rows], "o-", **style)
+            a.plot(x, [row[key] for row in rows], **{"marker": "o", "linestyle": "-"} | style)
     axes[0].set(xscale="log", xlabel="binary weights", ylabel=f"sequences of ten frames, {100 * recall:g} % recalled")
     axes[1].set(xlabel="binary weights", ylabel="bits per weight")
     for a in axes:

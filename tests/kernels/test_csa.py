@@ -193,6 +193,19 @@ def test_opcheck():
     torch.library.opcheck(torch.ops.spiking.csa, given)
 
 
+def test_compiles_whole():
+    x = torch.ones(2, 1, 1, dtype=torch.int32)
+
+    def learn(x, weight, used):
+        return csa(x, weight, Wiring(2), draw=Draw(), learn=True, used=used).winners, weight, used
+
+    found = [
+        run(x, torch.zeros(1, 1, 4, dtype=torch.int32), torch.zeros(1, 1, dtype=torch.int32))
+        for run in (learn, torch.compile(learn, fullgraph=True, backend="aot_eager"))
+    ]
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True)) and found[0][2] > 0
+
+
 def test_bad_input():
     x, weight = torch.zeros(3, 2, 4, dtype=torch.int32), torch.zeros(2, 4, 6, dtype=torch.int32)
     good = Wiring(3)

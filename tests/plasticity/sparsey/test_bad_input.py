@@ -108,6 +108,7 @@ def test_damaged_files_are_named(tmp_path):
         ({"back_off": BackOff(("U",), (0.5, 0.6), (0,))}, "thresholds, levels: expected one for each case"),
         ({"back_off": BackOff(("U",), (NAN,), (0,))}, "thresholds: expected a finite number"),
         ({"back_off": BackOff(("U", "UH"), (0.1, 0.1), (1, 0))}, "levels not falling"),
+        ({"back_off": BackOff(("H",), (0.5,), (0,))}, "back_off: case H has no source of this level, which has U"),
         ({"seed": 1.5}, "seed: expected a whole number, got 1.5"), ({"seed": None}, "seed: expected"),
         ({"backend": "cuda"}, "backend: expected one of"), ({"inputs": 144.0}, "inputs: expected"),
     ],
