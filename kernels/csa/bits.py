@@ -22,7 +22,12 @@ def pack(x: Tensor) -> Tensor:
 
     Returns:
         (..., words(n)) int32.
+
+    Raises:
+        ValueError: if they are no bits.
     """
+    if x.dtype != torch.bool or not x.ndim:
+        raise ValueError(f"x: expected bool (..., n), got {x.dtype} {tuple(x.shape)}")
     n = x.shape[-1]
     if x.device.type == "cpu":
         some = np.packbits(x.contiguous().numpy(), axis=-1, bitorder="little")
@@ -42,6 +47,11 @@ def unpack(x: Tensor, features: int) -> Tensor:
 
     Returns:
         (..., n) bool.
+
+    Raises:
+        ValueError: if they are no such words, or too few.
     """
+    if x.dtype != torch.int32 or not x.ndim or not 0 <= features <= WORD * x.shape[-1]:
+        raise ValueError(f"x: expected int32 (..., {words(features)} or more), got {x.dtype} {tuple(x.shape)}")
     bits = (x[..., None] >> torch.arange(WORD, dtype=torch.int32, device=x.device)) & 1
     return bits.flatten(-2)[..., :features].bool()

@@ -12,6 +12,7 @@ import math
 
 from scipy.optimize import brentq, minimize_scalar
 
+from spiking.plasticity.arguments import real
 from spiking.plasticity.memory.dense import Dense
 
 
@@ -39,8 +40,7 @@ def retrieval(load: float) -> float:
     Raises:
         ValueError: if the load is below 0.
     """
-    if not load >= 0:
-        raise ValueError(f"load: expected patterns a neuron, 0 or more, got {load!r}")
+    real("load", load, 0, said="patterns a neuron, 0 or more")
     turn, wanted = _turn(), math.sqrt(2 * load)
     if wanted > _load(turn):
         return 0.0

@@ -234,6 +234,9 @@ def test_bad_input():
         (r"gain: expected \(3, 2, 4\)", lambda: csa(x, weight, good, Evidence([[1]], gain=torch.ones(2)))),
         ("used: expected a tensor", lambda: csa(x, weight, good, learn=True)),
         (r"limits: expected whole \(1,\) or \(2, 1\)", lambda: csa(x, weight, Wiring(3, limits=(1, 2)))),
+        (r"x: expected bool \(..., n\), got torch.int32", lambda: pack(x)),
+        (r"x: expected int32 \(..., 4 or more\)", lambda: unpack(x[0, 0, :1], 99)),
+        ("x: expected int32", lambda: unpack(x.float(), 3)),
         ("backend: expected one of", lambda: csa(x, weight, good, backend="cuda")),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=words_):
