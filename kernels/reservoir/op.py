@@ -36,12 +36,13 @@ from torch import Tensor
 from spiking.events import Events
 from spiking.kernels.backend import resolve
 from spiking.kernels.reservoir import reference
+from spiking.kernels.reservoir.flat import arrays, as_events, check
 from spiking.kernels.reservoir.neuron import IntegrateFire, Izhikevich, Kinetics, Setup, setup
-from spiking.kernels.reservoir.record import Explosion, Interrupted, Record, Recorder, carry, check_recorder, ends
+from spiking.kernels.reservoir.record import Explosion, Interrupted, Record, Recorder, carry, ends
 from spiking.kernels.reservoir.shortterm import ShortTerm
 from spiking.kernels.reservoir.shortterm import resolve as resolve_short_term
 from spiking.kernels.reservoir.state import ReservoirState, copy, resting
-from spiking.kernels.reservoir.synapses import Connections, Synapses, check_connections
+from spiking.kernels.reservoir.synapses import Connections, Synapses
 
 CHUNK = 1 << 23  # steps of neurons between looks at the keyboard, to begin with
 ROOM = 1 << 23  # spikes of all recordings until a buffer is full
@@ -85,7 +86,7 @@ def reservoir(
         Explosion: naming the recordings that passed the budget, with their steps and rates.
         Interrupted: on Ctrl-C; says until when, and holds what was recorded.
     """
-    N, slots = _check(x, inputs, recurrent, record, budget, dtype)
+    N, slots = check(x, inputs, recurrent, record, budget, dtype)
     T, B, _ = x.shape
     device = x.device
     made = setup(neuron, kinetics, N, x.dt, dtype, device)
@@ -126,39 +127,6 @@ def _trace(now: ReservoirState, record: Recorder) -> Tensor:
             "without; state._replace(trace=torch.zeros_like(state.membrane)) begins them anew"
         )
     return torch.zeros_like(now.membrane)
-
-
-def _check(
-    x: Events, inputs: Connections, recurrent: Connections | None, record: Recorder, budget: int | None,
-    dtype: torch.dtype,
-) -> tuple[int, int]:  # fmt: skip
-    """The number of neurons, and of slots for what arrives later."""
-    if not isinstance(x, Events):
-        raise TypeError(f"x: expected Events, got {type(x).__name__}")
-    if dtype not in (torch.float32, torch.float64):
-        raise ValueError(f"dtype: expected torch.float32 or torch.float64, got {dtype}")
-    if budget is not None and (isinstance(budget, bool) or not isinstance(budget, int) or budget < 0):
-        raise ValueError(f"budget: expected a number of spikes, got {budget!r}")
-    check_recorder(record)
-    check_connections("inputs", inputs, x.device)
-    sources, N = inputs.shape
-    if sources != x.shape[2]:
-        raise ValueError(f"inputs: expected ({x.shape[2]} sources, N), got {tuple(inputs.shape)}")
-    if not N:
-        raise ValueError("inputs: expected at least one neuron, got 0")
-    if recurrent is None:
-        return N, _slots(inputs.last)
-    check_connections("recurrent", recurrent, x.device)
-    if tuple(recurrent.shape) != (N, N):
-        raise ValueError(f"recurrent: expected ({N}, {N}), got {tuple(recurrent.shape)}")
-    if recurrent.first < 1:
-        raise ValueError(f"recurrent: expected delays of 1 step or more, got {recurrent.first}")
-    return N, _slots(max(inputs.last, recurrent.last))
-
-
-def _slots(delay: int) -> int:
-    """Steps that arrivals may lie ahead, a power of two, so that a kernel finds its place without a branch."""
-    return 1 << delay.bit_length()
 
 
 def _reference(
@@ -204,7 +172,7 @@ def _chunks(
     wide = any(isinstance(c, Synapses) and c.weight.dtype == torch.float64 for c in (inputs, recurrent))
     stored = torch.float64 if wide and dtype == torch.float64 else torch.float32  # one type for both: one compilation
     given = [
-        x.indptr, x.index, value, x.lengths, *_arrays(inputs, params, stored), *_arrays(recurrent, params, stored),
+        x.indptr, x.index, value, x.lengths, *arrays(inputs, params, stored), *arrays(recurrent, params, stored),
         params, hold, table, group, fade.to(device, dtype),
     ]  # fmt: skip
 
@@ -244,39 +212,8 @@ def _chunks(
         if time.monotonic() - start < 0.25:
             chunk *= 2
     lists = [[piece[b] for piece in pieces] for b in range(B)]
-    events = _events(lists, spikes[:stop], x, N, done) if record.spikes else None
+    events = as_events(lists, spikes[:stop], x, N, done) if record.spikes else None
     return Record(events, counts, traces, total, final, done), stop if stopped else None
-
-
-def _arrays(connections: Connections | None, params: Tensor, dtype: torch.dtype) -> list[Tensor]:
-    """Pointers, words and weights of stored connections, or none of them and the numbers to draw from."""
-    if isinstance(connections, Synapses):
-        weight = connections.weight.to(dtype)
-        return [connections.indptr, connections.word, weight, params.new_zeros(0, dtype=torch.float64)]
-    numbers = [] if connections is None else connections.numbers()
-    indptr = torch.zeros(params.shape[1] + 1 if connections is None else 0, dtype=torch.int64, device=params.device)
-    word, weight = indptr.new_zeros(0, dtype=torch.int32), params.new_zeros(0, dtype=dtype)
-    return [indptr, word, weight, torch.tensor(numbers, dtype=torch.float64, device=params.device)]
-
-
-def _events(lists: list[list[Tensor]], spikes: Tensor, x: Events, N: int, done: Tensor) -> Events:
-    """Events from the lists of each recording and the number of spikes in each step."""
-    T, B = spikes.shape
-    empty = spikes.new_zeros(0)
-    found = torch.cat([empty, *(part for parts in lists for part in parts)])
-    indptr = torch.zeros(T * B + 1, dtype=torch.int64, device=x.device)
-    indptr[1:] = spikes.reshape(-1).cumsum(0)
-    if x.device.type == "cpu":
-        from spiking.kernels.reservoir import cpu
-
-        start = torch.zeros(B, dtype=torch.int64)
-        start[1:] = spikes.sum(0).cumsum(0)[:-1]
-        index = cpu.gather(indptr, spikes, found, start)
-    else:
-        by_recording = spikes.t().reshape(-1)
-        row = torch.arange(T * B, device=x.device).view(T, B).t().reshape(-1)
-        index = found[torch.argsort(row.repeat_interleave(by_recording), stable=True)]
-    return Events(indptr, index, (T, B, N), x.dt, None, torch.minimum(done, x.lengths), check=False)
 
 
 @torch.library.custom_op("spiking::reservoir_advance", mutates_args=("changing",))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from spiking.events import Events
-from spiking.kernels.reservoir.state import ReservoirState
 
 
 class Recorder(NamedTuple):
@@ -53,17 +52,17 @@ class Record(NamedTuple):
 
 
 class Explosion(ArithmeticError):
-    """Recordings that passed their budget of spikes; `record` and `state` hold all until then."""
+    """Recordings that passed their budget of spikes; `record` and `state`, that of the op, hold all until then."""
 
-    def __init__(self, message: str, record: Record, state: ReservoirState) -> None:
+    def __init__(self, message: str, record: Record, state: Any) -> None:
         super().__init__(message)
         self.record, self.state = record, state
 
 
 class Interrupted(KeyboardInterrupt):
-    """A run stopped by hand; `record` and `state` hold all until then, and `state` goes on from there."""
+    """A run stopped by hand; `record` and `state`, that of the op, hold all until then; `state` goes on from there."""
 
-    def __init__(self, message: str, record: Record, state: ReservoirState) -> None:
+    def __init__(self, message: str, record: Record, state: Any) -> None:
         super().__init__(message)
         self.record, self.state = record, state
 

@@ -59,9 +59,10 @@ class Ensemble(TransformerMixin, BaseEstimator):
         return self.features(x)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write what rebuilds them all as one JSON file."""
-        members = [lsm.to_dict() for lsm in self.members]
-        Path(path).write_text(json.dumps({"format": FORMAT, "members": members}, indent=2) + "\n")
+        """Write what rebuilds them all as one JSON file, beside it for each that has learned an .npz file."""
+        path = Path(path)
+        members = [lsm.to_dict(path.with_suffix(f".{k}.npz")) for k, lsm in enumerate(self.members)]
+        path.write_text(json.dumps({"format": FORMAT, "members": members}, indent=2) + "\n")
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Ensemble:
@@ -74,6 +75,6 @@ class Ensemble(TransformerMixin, BaseEstimator):
             given = json.loads(Path(path).read_text())
             if given["format"] != FORMAT:
                 raise ValueError(f"format: expected {FORMAT!r}, got {given['format']!r}")
-            return cls([LSM.from_dict(each) for each in given["members"]])
+            return cls([LSM.from_dict(each, Path(path).parent) for each in given["members"]])
         except (OSError, json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
             raise DataError(f"{path}: expected a saved ensemble ({error})") from error

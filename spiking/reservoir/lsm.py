@@ -2,6 +2,7 @@
 
 A fixed random network turns recordings into states x; only a linear readout of x is trained. The network is that of a
 preset (presets.py), drawn from a seed; `gain` scales its recurrent synapses and `input_gain` those from outside.
+`adapt` lets the recurrent synapses or the thresholds learn without labels.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from spiking.datasets import EventStore
@@ -22,8 +24,10 @@ from spiking.datasets.errors import DataError
 from spiking.datasets.progress import progress_bar
 from spiking.events import Events
 from spiking.kernels.reservoir import Recorder, ReservoirState
+from spiking.reservoir.adapt import Signal, adapt
 from spiking.reservoir.calibrate import calibrate
 from spiking.reservoir.counts import bin_counts, check_parts
+from spiking.reservoir.learned import read_learned, write_learned
 from spiking.reservoir.network import Network, build, check
 from spiking.reservoir.presets import Preset, preset
 from spiking.reservoir.simulate import Circuit
@@ -133,9 +137,61 @@ class LSM(TransformerMixin, BaseEstimator):
             raise ValueError("inputs: expected the number of channels, or a call of fit before, got None")
         key = (self.settings(), self.inputs, self.size, self.step, self.seed)
         if getattr(self, "_key", None) != key:
-            self._network, self._key = build(*key), key
+            self._network, self._key, self._learned = build(*key), key, False
             self._warn_of_step()
         return self._network
+
+    @property
+    def learned(self) -> bool:
+        """Whether its strengths or thresholds are others than its seed gives; another seed forgets them."""
+        self.network()
+        return self._learned
+
+    def teach(self, strength: torch.Tensor, threshold: torch.Tensor | None = None) -> None:
+        """Give it other strengths or thresholds.
+
+        Arguments:
+            strength: (nnz,) of the recurrent synapses, before the gain.
+            threshold: (N,), or `None` for the preset's.
+
+        Raises:
+            ValueError: naming the argument that does not fit.
+        """
+        network = self.network()
+        if strength.shape != network.recurrent.values.shape or not bool(strength.isfinite().all()):
+            raise ValueError(f"strength: expected ({network.recurrent.nnz},) finite numbers, got {strength.shape}")
+        if threshold is not None and (threshold.shape != (self.size,) or not bool((threshold > network.reset).all())):
+            raise ValueError(f"threshold: expected ({self.size},) numbers above the reset, got {threshold.shape}")
+        recurrent = network.recurrent.with_values(strength.detach().float())
+        threshold = None if threshold is None else threshold.detach().float()
+        self._network, self._learned = network._replace(recurrent=recurrent, threshold=threshold), True
+        self.__dict__.pop("_circuit_key", None)
+
+    def adapt(
+        self, events: Any, rule: Any, epochs: int = 1, reward: Signal = None, budget: int | None = None,
+        progress: bool = False,
+    ) -> LSM:  # fmt: skip
+        """Let recurrent synapses or thresholds learn in place from unlabelled recordings, one after the other.
+
+        Arguments:
+            events: Events (T, B, inputs), or an EventStore.
+            rule: of `spiking.plasticity.hebbian`: one for synapses, one for thresholds, or both in a list. Bounds are
+                in units of the mean strength that a synapse's kind had when it was drawn, times the gain.
+            epochs: passages through them.
+            reward: for rules that wait for one, (T,) or (T, B), or a function from a recording's number to (T,).
+            budget: spikes that a recording may have; `None` is 250 Hz of each neuron.
+            progress: show a bar.
+
+        Returns:
+            itself; `history_` has an `adapt.Epoch` for each passage.
+
+        Raises:
+            ValueError, TypeError: naming the argument that does not fit.
+            Explosion, Halted: past the budget, or on Ctrl-C; what was learned until then stays.
+        """
+        self._take(events)
+        self.history_ = adapt(self, events, rule, epochs, reward, budget, progress)
+        return self
 
     def _warn_of_step(self) -> None:
         """A current that acts at once adds all of itself in every step: twice the steps, twice the charge."""
@@ -292,28 +348,33 @@ class LSM(TransformerMixin, BaseEstimator):
         self.network()
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write what rebuilds it: a JSON file of the preset, the seed, the gains, and a checksum of all its numbers."""
-        Path(path).write_text(json.dumps(self.to_dict(), indent=2) + "\n")
+        """Write what rebuilds it: a JSON file of the preset, the seed, the gains, and a checksum of all its numbers.
 
-    def to_dict(self) -> dict[str, Any]:
-        """What `save` writes."""
-        return {"format": FORMAT, **self.get_params(), "digest": self.network().digest()}
+        What it has learned, its seed can't give: that goes into an .npz file of the same name beside it.
+        """
+        Path(path).write_text(json.dumps(self.to_dict(Path(path).with_suffix(".npz")), indent=2) + "\n")
+
+    def to_dict(self, beside: Path) -> dict[str, Any]:
+        """What `save` writes; `beside` is the file for what it has learned."""
+        more = {"learned": write_learned(beside, self)} if self.learned else {}
+        return {"format": FORMAT, **self.get_params(), **more, "digest": self.network().digest()}
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> LSM:
         """A saved liquid, rebuilt bit for bit.
 
         Raises:
-            DataError: if the file is no liquid, or what is built from it is another than was saved.
+            DataError: if the file is no liquid, what is built from it is another than was saved, or what it has
+                learned is not beside it.
         """
         try:
-            return cls.from_dict(json.loads(Path(path).read_text()))
+            return cls.from_dict(json.loads(Path(path).read_text()), Path(path).parent)
         except (OSError, json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
             raise DataError(f"{path}: expected a saved liquid ({error})") from error
 
     @classmethod
-    def from_dict(cls, given: dict[str, Any]) -> LSM:
-        """The liquid of `to_dict`.
+    def from_dict(cls, given: dict[str, Any], folder: Path) -> LSM:
+        """The liquid of `to_dict`; `folder` is where a file of what it has learned lies.
 
         Raises:
             ValueError: if it can't be rebuilt.
@@ -321,10 +382,12 @@ class LSM(TransformerMixin, BaseEstimator):
         words = dict(given)
         if words.pop("format", None) != FORMAT:
             raise ValueError(f"format: expected {FORMAT!r}, got {given.get('format')!r}")
-        digest = words.pop("digest")
+        digest, taught = words.pop("digest"), words.pop("learned", None)
         if words["changes"]:
             words["changes"] = {name: _tuples(value) for name, value in words["changes"].items()}
         lsm = cls(**words)
+        if taught is not None:
+            read_learned(folder, taught, lsm)
         if lsm.network().digest() != digest:
             raise ValueError("the network that its seed gives here has other synapses than the one that was saved")
         return lsm

@@ -33,6 +33,7 @@ class Network(NamedTuple):
         short_term: (3, N, 2) float32, U, D and F of each neuron's synapses onto E and onto I, or `None`.
         shared: (6,) float64, what all neurons have alike: dt, threshold, adapt, tau_adapt, tau_inhibitory (NaN where it
             is the same as tau_syn), and 1 if currents are normalised.
+        threshold: (N,) float32 of neurons that have learned their own (adapt.py), else `None`.
     """
 
     place: Array
@@ -48,6 +49,7 @@ class Network(NamedTuple):
     refractory: torch.Tensor
     short_term: torch.Tensor | None
     shared: torch.Tensor
+    threshold: torch.Tensor | None = None
 
     def digest(self) -> str:
         """sha256 of all its numbers."""
@@ -86,7 +88,7 @@ def build(preset: Preset, channels: int, neurons: int, dt: float, seed: int) -> 
     source = np.repeat(np.arange(neurons), np.diff(rows[0]))
     kind = connect.kinds(inhibitory, source, rows[1])
     tau_syn = _choices(seed, preset.tau_syn, neurons)
-    peak = 1 / np.maximum(tau_syn, dt) if preset.normalised and max(preset.tau_syn) > 0 else np.ones(neurons)
+    peak = _peak(preset, tau_syn, dt)
     strength = _strengths(preset, seed, kind) * peak[rows[1]]
     entries, input_strength = _inputs(preset, seed, channels, neurons)
     return Network(
@@ -104,6 +106,14 @@ def build(preset: Preset, channels: int, neurons: int, dt: float, seed: int) -> 
         _number(_short_term(preset, seed, inhibitory)) if preset.short_term else None,
         _shared(preset, dt),
     )
+
+
+def units(network: Network, preset: Preset, dt: float) -> Array:
+    """(nnz,) the mean strength of each recurrent synapse's kind as it was drawn, without its sign and the gain."""
+    recurrent = network.recurrent
+    source, target = recurrent.rows().numpy(), recurrent.index.numpy()
+    kind = connect.kinds(network.inhibitory, source, target)
+    return np.abs(np.asarray(preset.strength))[kind] * _peak(preset, network.tau_syn.numpy(), dt)[target]
 
 
 def check(preset: Preset, channels: int, neurons: int, dt: float) -> None:
@@ -134,6 +144,13 @@ def check(preset: Preset, channels: int, neurons: int, dt: float) -> None:
             raise ValueError(f"delay {name}: expected 1 to {LONGEST} steps of {dt:g} ms, got {delay!r} ms")
     if preset.rule != "dense" and not (min(preset.strength[:2]) >= 0 >= max(preset.strength[2:])):
         raise ValueError(f"strength: expected E->E, E->I of at least 0, I->E, I->I of at most 0, got {preset.strength}")
+
+
+def _peak(preset: Preset, tau_syn: Array, dt: float) -> Array:
+    """What a strength of 1 becomes in each neuron."""
+    if not (preset.normalised and max(preset.tau_syn) > 0):
+        return np.ones(len(tau_syn))
+    return 1 / np.maximum(tau_syn, dt)
 
 
 def _shared(preset: Preset, dt: float) -> torch.Tensor:

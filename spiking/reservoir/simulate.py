@@ -34,8 +34,9 @@ class Circuit:
     def __init__(self, network: Network, preset: Preset, dt: float, gain: float, input_gain: float) -> None:
         self.inputs = Synapses.of(_scaled(network.input, input_gain), 0)
         self.recurrent = Synapses.of(_scaled(network.recurrent, gain), network.delay)
+        threshold = preset.threshold if network.threshold is None else network.threshold
         self.neuron = IntegrateFire(
-            network.tau_mem, preset.threshold, network.reset, network.bias, network.refractory,
+            network.tau_mem, threshold, network.reset, network.bias, network.refractory,
             preset.tau_adapt if preset.adapt else None, preset.adapt,
         )  # fmt: skip
         self.kinetics = Kinetics()
@@ -55,16 +56,25 @@ class Circuit:
         Raises:
             ValueError: besides, if the step or the channels are not those of the network.
         """
+        self.check(x)
+        given = (self.inputs, self.recurrent, self.neuron, self.kinetics, self.short_term)
+        record = Recorder() if record is None else record
+        if state is None and bool(self.start.any()):
+            state = self.begin(x, record)
+        return reservoir(x, *given, state, record=record, budget=budget)
+
+    def begin(self, x: Events, record: Recorder | None = None) -> ReservoirState:
+        """The state in which recordings begin."""
+        given = (self.inputs, self.recurrent, self.neuron, self.kinetics, self.short_term)
+        _, state = reservoir(x[:0], *given, None, record=Recorder() if record is None else record)
+        return state._replace(membrane=self.start.to(state.membrane).expand_as(state.membrane).contiguous())
+
+    def check(self, x: Events) -> None:
+        """Raise if the step or the channels are not those of the network."""
         if x.dt != self.dt:
             raise ValueError(f"dt: layer {self.dt:g} ms, events {x.dt:g} ms")
         if x.shape[2] != self.inputs.shape[0]:
             raise ValueError(f"events: expected {self.inputs.shape[0]} channels, got {x.shape[2]}")
-        given = (self.inputs, self.recurrent, self.neuron, self.kinetics, self.short_term)
-        record = Recorder() if record is None else record
-        if state is None and bool(self.start.any()):
-            _, state = reservoir(x[:0], *given, None, record=record)
-            state = state._replace(membrane=self.start.to(state.membrane).expand_as(state.membrane).contiguous())
-        return reservoir(x, *given, state, record=record, budget=budget)
 
 
 def _scaled(weight: SparseWeight, gain: float) -> SparseWeight:

@@ -1,0 +1,8 @@
+"""A recurrent network whose synapses and thresholds learn while it runs, at the cost of its spikes."""
+
+from spiking.kernels.stdp.op import PlasticNetwork, stdp
+from spiking.kernels.stdp.plastic import Plastic
+from spiking.kernels.stdp.rule import Homeostasis, Rule, Sliding
+from spiking.kernels.stdp.state import LearningState
+
+__all__ = ["Homeostasis", "LearningState", "Plastic", "PlasticNetwork", "Rule", "Sliding", "stdp"]
