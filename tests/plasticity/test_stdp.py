@@ -225,7 +225,7 @@ def test_inhibitory_synapses_stay_unless_asked_and_keep_their_sign():
     moved = STDP(0.5, 0.9, inhibitory=True).learn(*trains, weight)
     assert moved.values[1] == 0 and moved.values[0] == still.values[0]
     early = events([[9, 29], [9, 29, 49]], 70)  # mostly before the first source, after the second
-    swapped = STDP(0.1, 0.1, inhibitory=True).learn(events([[30], [12]], 70), early, weight)
+    swapped = STDP(0.1, 0.1, inhibitory=True).learn(events([[30], [5]], 70), early, weight)
     assert 0 <= swapped.values[0] < 1 and -3 <= swapped.values[1] < -1
 
 
