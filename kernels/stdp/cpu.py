@@ -14,7 +14,7 @@ from spiking.kernels.reservoir.cpu import strengthen, turn
 from spiking.kernels.reservoir.cpu_deliver import deliver, deliver_apart, deliver_grouped
 from spiking.kernels.reservoir.cpu_step import BLOCK, CURRENTS, PER_RECEPTOR, currents, fire, fire_izhikevich
 from spiking.kernels.reservoir.neuron import THRESHOLD
-from spiking.kernels.stdp.cpu_learn import arrive, bring_all, grow_post, grow_pre, leave
+from spiking.kernels.stdp.cpu_learn import bring_all, learn
 
 THETA = THRESHOLD * BLOCK
 
@@ -31,37 +31,9 @@ def adapt(tape, width, N, fired, rows):
 
 
 @jit
-def learn(
-    z, count, first, now, t, N, delays, lists, listed, slots, rule, pre, seen, post, came, indices, word, which, weight,
-    eligibility, stamp, weak, strong, plus, minus, fall, later,
-):  # fmt: skip
-    """What `count` spikes z from place `first` on, and earlier ones that come to synapses in this step, change."""
-    out_ptr, out_synapse, in_ptr, in_synapse, in_source = indices
-    D = max(delays.size, 1)
-    for k in range(delays.size):
-        slot = (now - delays[k]) % slots
-        for m in range(slot * (N + 1), slot * (N + 1) + listed[slot]):
-            arrive(
-                lists[m], k, now, t, N, D, rule, pre, seen, post, came, in_ptr, in_synapse, in_source, weight,
-                eligibility, stamp, weak, strong, plus, fall, later,
-            )
-    for m in range(first, first + count):
-        leave(
-            z[m], now, t, N, rule, pre, seen, post, came, out_ptr, out_synapse, word, which, weight, eligibility, stamp,
-            weak, strong, minus, fall, later,
-        )
-    for k in range(delays.size):
-        slot = (now - delays[k]) % slots
-        for m in range(slot * (N + 1), slot * (N + 1) + listed[slot]):
-            grow_post(lists[m], k, now, N, rule, post, came, minus)
-    for m in range(first, first + count):
-        grow_pre(z[m], now, N, rule, pre, seen, plus)
-
-
-@jit
 def _run(
     indptr, index, value, in_indptr, in_word, in_weight, re_indptr, re_word, params, hold, table, group, out_ptr,
-    out_synapse, in_ptr, in_synapse, in_source, which, delays, weak, strong, rule, plus, minus, fall, later, turns,
+    out_synapse, in_ptr, in_synapse, in_source, which, delays, ends, rule, plus, minus, fall, later, turns,
     rows, clock, v, slow, current, refractory, pending, use, resources, last_spike, weight, eligibility, pre, seen,
     post, came, past, threshold, stamp, done, fill, buffer, spikes, total, final, flags, stop, budget, dt,
 ):  # fmt: skip
@@ -87,7 +59,6 @@ def _run(
                 lists[slot * (N + 1) + listed[slot]] = j
                 listed[slot] += 1
     strengths = np.empty(lists.size * groups, v.dtype)
-    indices = (out_ptr, out_synapse, in_ptr, in_synapse, in_source)
     t, now, written, seen_spikes, latest = done[0], clock[0], fill[0], total[0], final[0]
     size = buffer.size
     while t < stop and seen_spikes <= budget and (size == 0 or written + N <= size):
@@ -113,10 +84,11 @@ def _run(
         listed[slot] = count
         if rule.size:
             if turns.size and turns[t]:
-                bring_all(t - 1, out_synapse, weight, eligibility, stamp, weak, strong, fall, later)
+                bring_all(t - 1, out_synapse, weight, eligibility, stamp, ends, fall, later)
             learn(
-                lists, count, start, now, t, N, delays, lists, listed, slots, rule, pre, seen, post, came, indices,
-                re_word, which, weight, eligibility, stamp, weak, strong, plus, minus, fall, later,
+                lists, start, count, now, t, N, delays, listed, slots, rule, pre, seen, post, came, out_ptr,
+                out_synapse, in_ptr, in_synapse, in_source, re_word, which, weight, eligibility, stamp, ends, plus,
+                minus, fall, later,
             )
         if groups:
             strengthen(lists, start, count, now, groups, table, 0, use, resources, last_spike, strengths)
@@ -167,7 +139,7 @@ def advance(
 
 def settle(given: list[Tensor], changing: list[Tensor]) -> None:
     """Bring strengths and eligibilities to the last step that was done."""
-    synapses, weak, strong, fall, later = _flat([given[13], *given[19:21], *given[24:26]])
+    synapses, ends, fall, later = _flat([given[13], given[19], *given[23:25]])
     weight, eligibility, stamp, done = _flat([*changing[9:11], *changing[17:19]])
     if eligibility.size:
-        bring_all(done[0] - 1, synapses, weight, eligibility, stamp, weak, strong, fall, later)
+        bring_all(done[0] - 1, synapses, weight, eligibility, stamp, ends, fall, later)

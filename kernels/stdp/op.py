@@ -205,11 +205,11 @@ def _numba(
     params, hold, flags = made
     T, N, dtype, recurrent = len(x), params.shape[1], params.dtype, network.recurrent
     value = params.new_empty(0) if x.value is None else x.value.to(dtype)
-    ends = [recurrent.weak.to(dtype), recurrent.strong.to(dtype)]
     given = [
         x.indptr, x.index, value, *arrays(network.inputs.expand(), params, dtype)[:3],
-        recurrent.synapses.indptr, recurrent.synapses.word, params, hold, table, group, *recurrent.index, *ends,
-        numbers(rule, x.dt), *_decays(rule, x.dt, T, dtype), *_later(rule, reward, x.dt), rows,
+        recurrent.synapses.indptr, recurrent.synapses.word, params, hold, table, group, *recurrent.index,
+        recurrent.ends.to(dtype), numbers(rule, x.dt), *_decays(rule, x.dt, T, dtype), *_later(rule, reward, x.dt),
+        rows,
     ]  # fmt: skip
     done, fill, total, final = (torch.zeros(1, dtype=torch.int64) for _ in range(4))
     final -= 1

@@ -29,8 +29,7 @@ class Plastic:
         ValueError, TypeError: naming the argument that does not fit.
     """
 
-    __slots__ = ("delays", "in_ptr", "in_source", "in_synapse", "out_ptr", "out_synapse", "strong", "synapses", "weak",
-                 "which")  # fmt: skip
+    __slots__ = ("delays", "ends", "in_ptr", "in_source", "in_synapse", "out_ptr", "out_synapse", "synapses", "which")
 
     def __init__(self, synapses: Synapses, weak: Number, strong: Number, learns: Tensor | None = None) -> None:
         if isinstance(synapses, Generated):
@@ -44,7 +43,8 @@ class Plastic:
             raise ValueError(f"synapses: expected those of a network with itself, (N, N), got {synapses.shape}")
         count = synapses.word.numel()
         self.synapses = synapses
-        self.weak, self.strong = (_bound(n, v, count) for n, v in (("weak", weak), ("strong", strong)))
+        # (nnz, 2) float64, weak and strong side by side.
+        self.ends = torch.stack([_bound("weak", weak, count), _bound("strong", strong, count)], 1)
         if learns is None:
             learns = torch.ones(count, dtype=torch.bool)
         if not isinstance(learns, Tensor) or learns.dtype != torch.bool or learns.shape != (count,):
@@ -82,6 +82,16 @@ class Plastic:
     def shape(self) -> tuple[int, int]:
         """(N, N)."""
         return self.synapses.shape
+
+    @property
+    def weak(self) -> Tensor:
+        """(nnz,) float64, the bound towards which synapses are depressed."""
+        return self.ends[:, 0]
+
+    @property
+    def strong(self) -> Tensor:
+        """(nnz,) float64, the bound towards which they are potentiated."""
+        return self.ends[:, 1]
 
     @property
     def learning(self) -> Tensor:
