@@ -11,7 +11,7 @@ from torch import Tensor
 from spiking.kernels.reservoir.neuron import ADAPTIVE, NEURON, THRESHOLD, Setup
 from spiking.kernels.reservoir.reference import currents, matrices, neurons, send, strength
 from spiking.kernels.stdp.plastic import Plastic
-from spiking.kernels.stdp.rule import Rule, Sliding
+from spiking.kernels.stdp.rule import Rule, brought
 from spiking.kernels.stdp.state import LearningState
 
 if TYPE_CHECKING:
@@ -114,18 +114,12 @@ def learn(
         grown = torch.stack([o1[n], o2[n]]) * (not rule.nearest) + 1
         state.post[n, :2] = torch.where(there, grown, state.post[n, :2])
         if rule.sliding is not None:
-            slide(state.post[n, 2:], there, (now - state.came[n]).to(w.dtype) * dt, rule.sliding)
+            y, theta = brought(
+                state.post[n, 2], state.post[n, 3], (now - state.came[n]).to(w.dtype) * dt, rule.sliding
+            )
+            y = y + 1e3 / (rule.sliding.tau_rate * rule.sliding.rate)
+            state.post[n, 2:] = torch.where(there, torch.stack([y, theta]), state.post[n, 2:])
         state.came[n] = torch.where(there, now, state.came[n])
     grown = torch.stack([r1, r2]) * (not rule.nearest) + 1
     state.pre.copy_(torch.where(z, grown, state.pre))
     state.seen.copy_(torch.where(z, now, state.seen))
-
-
-def slide(rows: Tensor, there: Tensor, interval: Tensor, how: Sliding) -> None:
-    """y / rate and theta (2, N), brought over an interval in ms by the solution of their equations, then the spike."""
-    y, theta = rows
-    fast, slow = torch.exp(-interval / how.tau_rate), torch.exp(-interval / how.tau_theta)
-    factor = how.tau_rate / (2 * how.tau_theta - how.tau_rate)
-    brought = theta * slow + y**2 * (slow - fast**2) * factor
-    grown = y * fast + 1e3 / (how.tau_rate * how.rate)
-    rows.copy_(torch.where(there, torch.stack([grown, brought]), rows))

@@ -125,6 +125,13 @@ def numbers(rule: Rule | None, dt: float) -> Tensor:
     return torch.tensor(given + more, dtype=torch.float64)
 
 
+def brought(y: Tensor, theta: Tensor, interval: Tensor, how: Sliding) -> tuple[Tensor, Tensor]:
+    """y / rate and theta after so many ms without a spike, by the solution of their equations."""
+    fast, slow = torch.exp(-interval / how.tau_rate), torch.exp(-interval / how.tau_theta)
+    factor = how.tau_rate / (2 * how.tau_theta - how.tau_rate)
+    return y * fast, theta * slow + y**2 * (slow - fast**2) * factor
+
+
 def homeostasis_rows(given: Homeostasis | None, N: int, dt: float, reset: Tensor, dtype: torch.dtype) -> Tensor:
     """(4, N) what a spike and a step add to thresholds, and their bounds; (4, 0) without.
 

@@ -12,7 +12,7 @@ from spiking.kernels.reservoir.neuron import THRESHOLD, Setup
 from spiking.kernels.reservoir.state import ReservoirState
 from spiking.kernels.reservoir.state import copy as copy_reservoir
 from spiking.kernels.stdp.plastic import Plastic
-from spiking.kernels.stdp.rule import Rule
+from spiking.kernels.stdp.rule import Rule, brought
 
 
 class LearningState(NamedTuple):
@@ -56,6 +56,16 @@ def fresh(network: ReservoirState, recurrent: Plastic, made: Setup, rule: Rule |
         torch.full((N,), -1), post, torch.full((D, N), -1), torch.zeros(L, N, dtype=torch.bool),
         torch.zeros((), dtype=torch.float64), params[THRESHOLD].clone() if adapts else params.new_zeros(0),
     )  # fmt: skip
+
+
+def again(state: LearningState, begin: LearningState, rule: Rule | None, dt: float) -> LearningState:
+    """Where the next recording begins: as `begin`, with what was learned, and rates and theta at this one's end."""
+    post = begin.post.clone()
+    post[:, 2:] = state.post[:, 2:]
+    if rule is not None and rule.sliding is not None:
+        since = (state.network.clock - 1 - state.came).to(post.dtype) * dt
+        post[:, 2], post[:, 3] = brought(state.post[:, 2], state.post[:, 3], since, rule.sliding)
+    return begin._replace(weight=state.weight, threshold=state.threshold, post=post)
 
 
 def copy(state: Any, like: LearningState, recurrent: Plastic) -> LearningState:

@@ -15,7 +15,7 @@ from torch import Tensor
 from spiking.events import Events
 from spiking.kernels.reservoir import IntegrateFire, Synapses
 from spiking.kernels.sparse_linear.weight import SparseWeight
-from spiking.kernels.stdp import Plastic, PlasticNetwork, Rule, stdp
+from spiking.kernels.stdp import Plastic, PlasticNetwork, Rule, again, stdp
 from spiking.kernels.stdp.rule import check_rule
 
 UNREACHED = 1e30  # a threshold above what synapses can bring
@@ -96,12 +96,12 @@ class Synaptic:
         recurrent = self.plastic(Synapses.of(given, delay))
         network = PlasticNetwork(Synapses.of(heard, 0), recurrent, neuron)
         begin = stdp(both[:0, :1], network, self.numbers, reward=None if reward is None else reward[:0].flatten())[1]
-        found = begin.weight
+        state = begin
         for b in range(both.shape[1]):
             signal = None if reward is None else reward if reward.ndim == 1 else reward[:, b]
-            state = begin._replace(weight=found)
-            found = stdp(both[:, b : b + 1], network, self.numbers, state=state, reward=signal, spikes=False)[1].weight
-        return weight.with_values(found)
+            state = again(state, begin, self.numbers, both.dt)
+            _, state = stdp(both[:, b : b + 1], network, self.numbers, state=state, reward=signal, spikes=False)
+        return weight.with_values(state.weight)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.numbers}, w_min={self.w_min:g}, w_max={self.w_max:g})"

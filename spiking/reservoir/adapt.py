@@ -1,7 +1,8 @@
 """Plasticity inside a liquid: its recurrent synapses and its thresholds learn from recordings, without labels.
 
-Recordings come one after the other, each into a liquid at rest without traces; strengths and thresholds stay. They are
-learned in double precision and kept in single. What input synapses bring does not change.
+Recordings come one after the other, each into a liquid at rest without traces; strengths, thresholds and what BCM knows
+of a neuron's rate stay, as if no time lay between. They are learned in double precision and kept in single. What input
+synapses bring does not change.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from torch import Tensor
 from spiking.datasets.progress import progress_bar
 from spiking.events import Events
 from spiking.kernels.reservoir import Explosion, Interrupted
-from spiking.kernels.stdp import Homeostasis, LearningState, Plastic, PlasticNetwork, Rule, stdp
+from spiking.kernels.stdp import Homeostasis, LearningState, Plastic, PlasticNetwork, Rule, again, stdp
 from spiking.plasticity.hebbian import IntrinsicPlasticity
 from spiking.plasticity.hebbian.synaptic import Synaptic
 from spiking.reservoir.calibrate import BUSY
@@ -113,7 +114,7 @@ def _learn(
     """The state after a recording, and its spikes."""
     N = given.recurrent.shape[0]
     most = math.ceil(BUSY * N * int(events.lengths[0]) * events.dt * 1e-3) if budget is None else budget
-    state = begin._replace(weight=now.weight, threshold=now.threshold)
+    state = again(now, begin, numbers, events.dt)
     try:
         record, state = stdp(
             events, given, numbers, homeostasis, state, reward=signal, spikes=False, budget=most

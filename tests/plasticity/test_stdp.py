@@ -238,6 +238,21 @@ def test_recordings_follow_each_other():
     assert torch.equal(twice.values, rule.learn(pre, post, once).values) and float(once.values) != 1
 
 
+def test_the_sliding_threshold_goes_on_from_recording_to_recording():
+    """A recording cut into two teaches what it does whole where no pair is cut, also after a silent one between."""
+    rng = np.random.default_rng(3)
+    times = [np.sort(rng.choice(np.arange(t, t + 300), 12, replace=False)) for t in (10, 1010)]
+    rule = BCM(0.01, 20.0, 300.0, 900.0, tau_y=20.0)
+    weight = SparseWeight.from_dense(torch.ones(1, 1, dtype=torch.float64))
+    pre, post = events([np.concatenate(times)], 2000), events([np.concatenate(times) + 5], 2000)
+    whole = rule.learn(pre, post, weight).values
+    cut = [Events.cat([x[:500], x[500:1000], x[1000:1500]]) for x in (pre, post)]
+    torch.testing.assert_close(rule.learn(*cut, weight).values, whole, rtol=1e-6, atol=0)
+    assert abs(float(whole) - 1) > 0.01
+    alone = [Events.cat([x[:500], x[1000:1500]]) for x in (pre, post)]
+    assert abs(float(rule.learn(*alone, weight).values / whole) - 1) > 1e-4
+
+
 @pytest.mark.parametrize(
     ("make", "said"),
     [

