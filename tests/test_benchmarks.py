@@ -19,6 +19,7 @@ from spiking.kernels.spike_linear import pack
 from spiking.training import Outcome
 from tests.datasets import mnist, test_spoken
 from tests.datasets.test_sources import nmnist_files
+from tests.spiking.reservoir.conftest import recordings
 
 
 def script(name: str) -> ModuleType:
@@ -139,6 +140,27 @@ def test_reservoir_estimates_the_features_of_saccades(
     monkeypatch.setattr("sys.argv", ["reservoir.py", "--saccades", str(root), "--recordings", "3"])
     assert liquid.main() == 0
     assert "s for 70,000" in capsys.readouterr().out
+
+
+def test_stdp_refuses_when_the_spikes_differ(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["stdp.py", "--quick"])
+    learning = script("stdp")
+    assert learning.main() == 0
+    out = capsys.readouterr().out
+    assert all(f"| {name} |" in out for name in (*learning.RULES, "`reservoir`", "`stdp` without a rule", "thresholds"))
+    monkeypatch.setitem(learning.RULES, "triplets", learning.Rule(0.9, 0.0))
+    assert learning.main() == 1
+    out = capsys.readouterr().out
+    assert "triplets: the spikes differ, no time" in out and "| pairs" not in out
+
+
+def test_stdp_lets_a_liquid_learn_before_it_reads(capsys: pytest.CaptureFixture[str]) -> None:
+    learning, store = script("stdp"), recordings(40)
+    found = learning.accuracies([*learning.CANDIDATES], store, store, 0, 60)
+    assert set(found) == set(learning.CANDIDATES) and found["plain"] > 0.8
+    assert capsys.readouterr().out.count("Epoch(rate=") == len(found) - 1
 
 
 def test_gpu_recurrent_compares_first(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -151,6 +151,13 @@ def sparsey(example: ModuleType, words: list[str], printed: Callable[[], str]) -
     assert (Path(words[2]) / "sparsey_codes.png").stat().st_size > 10_000
 
 
+def stdp(example: ModuleType, words: list[str], printed: Callable[[], str]) -> None:
+    """In a fifth of the time strengths have begun to part."""
+    assert example.main(parts=12) > 0.42
+    assert float(re.search(r"([0-9.]+) Hz", printed())[1]) > 5
+    assert (Path(words[2]) / "stdp.png").stat().st_size > 10_000
+
+
 def spike_code(example: ModuleType, words: list[str], printed: Callable[[], str]) -> None:
     """The finer the code, the smaller the error."""
     errors = example.main(vectors=8)
@@ -166,7 +173,7 @@ def train_digits(example: ModuleType, words: list[str], printed: Callable[[], st
 
 CHECKS = (
     camera, cochlea, convert_llm, delays, elm_neuron, fidelity, forgetting_curves, nir_exchange, own_neuron,
-    own_recordings, reservoir, sdr, sparse_synapses, sparsey, spike_code, train_digits,
+    own_recordings, reservoir, sdr, sparse_synapses, sparsey, spike_code, stdp, train_digits,
 )  # fmt: skip
 SMALL = {check.__name__: check for check in CHECKS}
 
