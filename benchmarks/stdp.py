@@ -150,7 +150,7 @@ def main() -> int:
     try:
         if options.digits:
             return digits(*((60, ["plain", "STDP 0.001"], 15) if options.quick else (1000, [*CANDIDATES], 1)))
-        return cost(*((200, 40, 200, 1) if options.quick else (1000, 200, 1000, options.rounds)))
+        return cost(*((200, 200, 200, 1) if options.quick else (1000, 200, 1000, options.rounds)))
     finally:
         torch.set_num_threads(threads)
 
