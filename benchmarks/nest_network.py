@@ -2,9 +2,10 @@
 
 NETWORK holds `model` and `params` (JSON), the arrays `source`, `target`, `weight`, `delay` (steps) of the input and of
 the recurrent synapses with `in_` and `re_` before them, and `step`, `channel` of the input spikes; maybe `tsodyks`,
-JSON of a tsodyks2_synapse for all recurrent ones. SPIKES gets `step` and `neuron`, ordered, and the `seconds` of the
-run alone: not those of building, nor of NEST's preparations. One thread. A spike that NEST stamps with the end of a
-step is one of that step here. (NEST and torch's compiler do not go together in one process.)
+JSON of a tsodyks2_synapse for all recurrent ones, or `stdp`, of a stdp_synapse for those above 0. SPIKES gets `step`
+and `neuron`, ordered, and the `seconds` of the run alone: not those of building, nor of NEST's preparations. One
+thread. A spike that NEST stamps with the end of a step is one of that step here. (NEST and torch's compiler do not go
+together in one process.)
 """
 
 from __future__ import annotations
@@ -36,7 +37,14 @@ def run(nest: Any, network: str, out: str) -> None:
         if kind == "re" and "tsodyks" in given:
             how.update({key: np.full(len(source), value) for key, value in json.loads(str(given["tsodyks"])).items()})
             how["synapse_model"] = "tsodyks2_synapse"
-        nest.Connect(source + first, target + neurons[0].global_id, "one_to_one", how)
+        learns = how["weight"] > 0 if kind == "re" and "stdp" in given else np.zeros(len(source), bool)
+        if learns.any():
+            some = {key: value[learns] for key, value in how.items()}
+            some.update({key: np.full(learns.sum(), v) for key, v in json.loads(str(given["stdp"])).items()})
+            some["synapse_model"] = "stdp_synapse"
+            nest.Connect(source[learns] + first, target[learns] + neurons[0].global_id, "one_to_one", some)
+            how = {key: value[~learns] for key, value in how.items()}
+        nest.Connect(source[~learns] + first, target[~learns] + neurons[0].global_id, "one_to_one", how)
     recorder = nest.Create("spike_recorder")
     nest.Connect(neurons, recorder)
     nest.Prepare()

@@ -62,8 +62,8 @@ def trains(T: int, inputs: int) -> Events:
 Case = tuple[Events, Synapses, Synapses, str, dict[str, Any], dict[str, float] | None]  # the last: tsodyks2_synapse
 
 
-def in_nest(folder: Path, *cases: Case) -> list[tuple[Spikes, float]]:
-    """The spikes of each case, (steps, neurons), and the seconds that NEST ran."""
+def in_nest(folder: Path, *cases: Case, learns: dict[str, float] | None = None) -> list[tuple[Spikes, float]]:
+    """The spikes of each case, (steps, neurons), and the seconds that NEST ran; `learns` is that of a stdp_synapse."""
     files = []
     for k, (x, inputs, recurrent, model, params, tsodyks) in enumerate(cases):
         given: dict[str, Any] = {
@@ -76,6 +76,8 @@ def in_nest(folder: Path, *cases: Case) -> list[tuple[Spikes, float]]:
             given.update({f"{name}_{key}": array.numpy() for key, array in named})
         if tsodyks is not None:
             given["tsodyks"] = json.dumps(tsodyks)
+        if learns is not None:
+            given["stdp"] = json.dumps(learns)
         files += [str(folder / f"network{k}.npz"), str(folder / f"spikes{k}.npz")]
         np.savez(files[-2], **given)
     script = Path(__file__).with_name("nest_network.py")

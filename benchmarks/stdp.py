@@ -15,6 +15,7 @@ import argparse
 import importlib.util
 import os
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -48,20 +49,29 @@ CANDIDATES: dict[str, list[Any]] = {
 }
 
 
-def reference_network(N: int, inputs: int) -> Any:
+def reference_network() -> Any:
     """Benchmark `reservoir`, whose network this is."""
     path = Path(__file__).with_name("reservoir.py")
     spec = importlib.util.spec_from_file_location("benchmark_reservoir", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.NEURON, module.network(N, inputs, 0.1), module.trains
+    return module
 
 
-def cost(N: int, inputs: int, T: int, rounds: int) -> int:
+def in_nest(module: Any, x: Any, arriving: Any, fed: Any, top: float) -> tuple[Any, float]:
+    """Spikes and seconds of NEST with the first of the rules."""
+    numbers = {"lambda": TINY, "alpha": 1.0, "mu_plus": 0.0, "mu_minus": 0.0, "tau_plus": 20.0, "Wmax": top}
+    case = (x, arriving, fed, "iaf_psc_delta", {**module.PARAMS, "tau_minus": 20.0}, None)
+    with tempfile.TemporaryDirectory() as folder:
+        found: tuple[Any, float] = module.in_nest(Path(folder), case, learns=numbers)[0]
+    return found
+
+
+def cost(N: int, inputs: int, T: int, rounds: int, nest: bool = False) -> int:
     """Compare spikes, then print times."""
-    neuron, (arriving, fed), trains = reference_network(N, inputs)
-    x = trains(T, inputs)
+    module = reference_network()
+    neuron, (arriving, fed), x = module.NEURON, module.network(N, inputs, 0.1), module.trains(T, inputs)
     top = float(fed.weight.max()) * 3
     network = PlasticNetwork(arriving, Plastic(fed, 0.0, top, fed.weight > 0), neuron)
     reward = torch.rand(T, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
@@ -81,6 +91,10 @@ def cost(N: int, inputs: int, T: int, rounds: int) -> int:
         if not (torch.equal(run().spikes.index, wanted.index) and wanted.nnz):
             print(f"{name}: the spikes differ, no time")
             return 1
+    theirs = in_nest(module, x, arriving, fed, top) if nest else None
+    if theirs is not None and not module.equal((wanted.rows().numpy(), wanted.index.numpy()), theirs[0]):
+        print("NEST: the spikes differ, no time")
+        return 1
     times: dict[str, list[float]] = {name: [] for name in cases}
     for _ in range(rounds):  # in turn, so that what else the machine does meets all of them
         for name, run in cases.items():
@@ -93,6 +107,8 @@ def cost(N: int, inputs: int, T: int, rounds: int) -> int:
     for name, each in times.items():
         took = statistics.median(each)
         print(f"| {name} | {took * 1e3:.1f} | {took / base:.1f} |")
+    if theirs is not None:
+        print(f"| pairs, NEST's stdp_synapse | {theirs[1] * 1e3:.1f} | {theirs[1] / base:.1f} |")
     return 0
 
 
@@ -143,6 +159,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a small network, for the tests")
     parser.add_argument("--digits", action="store_true", help="accuracy on digits instead of time")
+    parser.add_argument("--nest", action="store_true", help="the same in NEST, whose spikes have to be equal too")
     parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
     threads = torch.get_num_threads()
@@ -150,7 +167,7 @@ def main() -> int:
     try:
         if options.digits:
             return digits(*((60, ["plain", "STDP 0.001"], 15) if options.quick else (1000, [*CANDIDATES], 1)))
-        return cost(*((200, 200, 200, 1) if options.quick else (1000, 200, 1000, options.rounds)))
+        return cost(*((200, 200, 200, 1) if options.quick else (1000, 200, 1000, options.rounds, options.nest)))
     finally:
         torch.set_num_threads(threads)
 

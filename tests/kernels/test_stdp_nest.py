@@ -12,7 +12,11 @@ import torch
 
 from spiking import Events
 from spiking.kernels import SparseWeight
+from spiking.kernels.reservoir import Kinetics
+from spiking.kernels.stdp import Plastic, PlasticNetwork, stdp
 from spiking.plasticity.hebbian import STDP
+
+from .test_reservoir_nest import BENCHMARK, LIF, P
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("nest") is None, reason="NEST is not installed: pip install nest-simulator"
@@ -73,3 +77,20 @@ def test_pairs_are_those_of_nest():
         ours = rule.learn(*trains, weight, torch.tensor(DELAYS)).values
         torch.testing.assert_close(ours, torch.tensor(expected, dtype=torch.float64), rtol=1e-12, atol=1e-12)
         assert (ours - 0.9).abs().min() > 1e-3
+
+
+def test_a_network_that_learns_has_every_spike_of_nest(tmp_path):
+    """A second of 200 neurons whose excitatory synapses move by a tenth of their way and change the spikes."""
+    x, (inputs, fed) = BENCHMARK.trains(1000, 40), BENCHMARK.network(200, 40, 0.1, 4.0)
+    top = 3 * float(fed.weight.max())
+    numbers = {"lambda": 0.01, "alpha": 1.05, "mu_plus": 0.0, "mu_minus": 1.0, "tau_plus": 20.0, "Wmax": top}
+    case = (x, inputs, fed, "iaf_psc_delta", {**P, "tau_minus": 30.0}, None)
+    (theirs, _), (still, _) = (
+        BENCHMARK.in_nest(tmp_path, case, learns=learns)[0] for learns in (numbers, {**numbers, "lambda": 0.0})
+    )
+    rule = STDP(0.01, 0.0105, 20.0, 30.0, (0.0, 1.0)).numbers
+    network = PlasticNetwork(inputs, Plastic(fed, 0.0, top, fed.weight > 0), LIF, Kinetics())
+    record, state = stdp(x, network, rule)
+    assert BENCHMARK.equal((record.spikes.rows().numpy(), record.spikes.index.numpy()), theirs)
+    assert not BENCHMARK.equal(theirs, still) and record.spikes.nnz > 500
+    assert ((state.weight - fed.weight).abs() > 0.01 * top).sum() > 100
