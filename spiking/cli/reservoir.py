@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from spiking.datasets import EventStore
     from spiking.reservoir import Ensemble
 
-SWEEP = (0.0, 0.2, 0.4, 0.6, 0.8, 0.9, 1.0, 1.1, 1.2, 1.35, 1.5, 1.75, 2.0)
+SWEEP = (0.0, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.6, 0.8, 0.9, 1.0, 1.1, 1.2, 1.35, 1.5, 1.75, 2.0)
 
 
 def main(argv: Sequence[str]) -> int:
