@@ -1,7 +1,8 @@
 """Readouts of a liquid's spike counts, by scikit-learn.
 
-    ridge      one target in {-1, 1} for each class; the penalty is the best in leave-one-out, and on more than CELLS
-               numbers, which are read block by block (`ridge.BlockRidge`), the best on a tenth that is held out
+    ridge      one target in {-1, 1} for each class; the penalty is the best in leave-one-out, and for more samples than
+               features and more than CELLS numbers, which are read block by block (`ridge.BlockRidge`), the best on
+               a tenth that is held out
     logistic   multinomial logistic regression, its penalty the best on a held-out tenth
     sgd        logistic regression by stochastic gradients with averaged weights, for what does not fit the others
 
@@ -46,7 +47,7 @@ def readout(kind: str, samples: int, features: int, seed: int = 0) -> Pipeline:
         )
     elif kind == "logistic":
         model = GridSearchCV(LogisticRegression(max_iter=200, tol=1e-3), {"C": [1e-3, 1e-2, 1e-1]}, cv=held_out)
-    elif samples * features <= CELLS:
+    elif samples * features <= CELLS or samples <= features:  # then a matrix of samples is the smaller one
         model = RidgeClassifierCV(np.logspace(0, 5, 11))
     else:
         return make_pipeline(BlockRidge(seed=seed))
