@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from spiking.datasets import EventStore
     from spiking.reservoir import Ensemble
 
-SWEEP = (0.0, 0.2, 0.4, 0.6, 0.8, 0.9, 1.0, 1.1, 1.2, 1.35, 1.5, 1.75, 2.0)
+SWEEP = (0.0, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.6, 0.8, 0.9, 1.0, 1.1, 1.2, 1.35, 1.5, 1.75, 2.0)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -45,6 +46,10 @@ def main(argv: Sequence[str]) -> int:
     from spiking.reservoir.counts import check_parts
     from spiking.reservoir.readouts import check_readout
 
+    if given.gains and not given.sweep:
+        raise Mistake("--gains: these are of --sweep, which is not asked for")
+    if any(not 0 <= gain < math.inf for gain in given.gains):
+        raise Mistake(f"--gains: expected factors of at least 0, got {', '.join(f'{gain:g}' for gain in given.gains)}")
     if given.branching is not None and given.rate is not None:
         raise Mistake("--branching, --rate: expected one target, got both")
     for name, others in (("gain", ("branching", "rate", "drive")), ("input_gain", ("drive",))):
@@ -144,7 +149,7 @@ def _sweep(given: argparse.Namespace, liquid: Ensemble, train: EventStore, folde
     from spiking.reservoir.sweep import gain_sweep
 
     lsm = liquid.members[0]
-    gains = SWEEP if given.sweep == "gain" else SWEEP[1:]
+    gains = given.gains or (SWEEP if given.sweep == "gain" else SWEEP[1:])
     rest, held = train.split(hold_out=0.2, seed=0)
     rows = gain_sweep(
         lsm, rest, held, gains, given.sweep, given.readout,
@@ -218,5 +223,6 @@ def _words() -> argparse.ArgumentParser:
     words.add_argument("--gain", type=float, help="of recurrent synapses, instead of calibration")
     words.add_argument("--input-gain", type=float, help="of input synapses")
     words.add_argument("--sweep", choices=("gain", "input_gain", "both"), help="measure gains on held-out recordings")
+    words.add_argument("--gains", type=float, nargs="+", default=(), metavar="GAIN", help="of the sweep (0 to 2)")
     words.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="a field of the preset")
     return words

@@ -5,19 +5,27 @@ from __future__ import annotations
 import argparse
 import csv
 import itertools
+import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from spiking.cli.mistake import Mistake
 from spiking.cli.run_folder import release, run_folder
 from spiking.datasets.errors import DataError
 
 if TYPE_CHECKING:
-    from spiking.reservoir.zeroshot import Side
+    import numpy as np
+
+    from spiking.reservoir.zeroshot import Side, Trial
+
+    Array = np.ndarray[Any, Any]
+    Trials = dict[Trial, tuple[float, float]]
+    Known = dict[str, Trials]
 
 WITH, WITHOUT = "liquids", "input counts"
+PAIRS = "pairs.csv"
 
 
 def main(argv: Sequence[str]) -> int:
@@ -27,8 +35,9 @@ def main(argv: Sequence[str]) -> int:
         if getattr(given, name) < 1:
             raise Mistake(f"--{name}: expected at least 1, got {getattr(given, name)}")
     try:
-        sides = _sides(given)
-        return _all(given, sides, run_folder(given.out, "reservoir-zeroshot", None))
+        folder = run_folder(given.out, "reservoir-zeroshot", given.resume)
+        known = _known(given, folder)
+        return _all(given, _sides(given), folder, known)
     except (DataError, Mistake):
         raise
     except ValueError as error:
@@ -37,17 +46,15 @@ def main(argv: Sequence[str]) -> int:
         release()
 
 
-def _all(given: argparse.Namespace, sides: dict[str, tuple[Side, Side]], folder: Path) -> int:
-    import numpy as np
-
+def _all(given: argparse.Namespace, sides: dict[str, tuple[Side, Side]], folder: Path, known: Known) -> int:
     from spiking import plots
     from spiking.reservoir.zeroshot import Recipe, all_pairs, published
     from spiking.training.report import write_metrics
 
-    folder.mkdir(parents=True, exist_ok=True)
     start, metrics, tables = time.perf_counter(), dict[str, float](), {}
     recipe = Recipe(width=given.width, batch=given.batch, epochs=given.epochs)
     classes = int(max(side.train_labels.max() for pair in sides.values() for side in pair)) + 1
+    trials = len(list(itertools.combinations(range(classes), 2))) * given.seeds
     try:
         for name, pair in sides.items():
             short = name.replace(" ", "_")
@@ -58,32 +65,91 @@ def _all(given: argparse.Namespace, sides: dict[str, tuple[Side, Side]], folder:
                 print(f"{name}, published protocol, digits 8 and 9 unseen, the epoch chosen on the test sets:")
                 print(f"  unseen {percent['unseen_selected_on_test']}, seen {percent['seen_selected_on_test']}")
                 print(f"  after the last epoch {percent['unseen_last']} and {percent['seen_last']}", flush=True)
-            tables[name] = all_pairs(*pair, range(given.seeds), recipe, lambda line: print(line, flush=True), classes)
-            unseen, seen = tables[name][..., 1], tables[name][..., 0]
-            metrics |= {
-                f"{short}.unseen": float(unseen.mean()), f"{short}.unseen_sd": float(unseen.std()),
-                f"{short}.unseen_least": float(unseen.min()), f"{short}.unseen_most": float(unseen.max()),
-                f"{short}.seen": float(seen.mean()),
-            }  # fmt: skip
+            done = known[name]
+            if done:
+                print(f"{name}: {len(done)} of {trials} are there from before", flush=True)
+
+            def keep(trial: Trial, result: tuple[float, float], name: str = name, done: Trials = done) -> None:
+                a, b, seed = trial
+                done[trial] = result
+                with (folder / PAIRS).open("a", newline="") as file:
+                    csv.writer(file).writerow([name, f"{a} {b}", seed, *result])
+                said = f"unseen {a} and {b}, seed {seed}: {100 * result[1]:.0f} %, seen {100 * result[0]:.0f} %"
+                print(f"{name}, {len(done)} of {trials}: {said}", flush=True)
+
+            tables[name] = all_pairs(*pair, range(given.seeds), recipe, keep, classes, done)
+            metrics |= _numbers(tables[name], short)
     except KeyboardInterrupt:
         metrics["interrupted"] = 1
+        print(f"interrupted; the same command with --out {folder} --resume goes on")
     metrics["seconds"] = time.perf_counter() - start
     write_metrics(folder / "metrics.json", metrics)
     if tables:
-        with (folder / "pairs.csv").open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(["features", "unseen", "seed", "accuracy_seen", "accuracy_unseen"])
-            for name, table in tables.items():
-                for row, (a, b) in zip(table, itertools.combinations(range(classes), 2), strict=True):
-                    writer.writerows([name, f"{a} {b}", seed, *each] for seed, each in enumerate(row.tolist()))
         plots.unseen_pairs({name: table[..., 1] for name, table in tables.items()}).savefig(folder / "pairs.png")
     for name, table in tables.items():
-        seen, unseen = np.moveaxis(100 * np.asarray(table), 2, 0)
-        ends = f"sd {unseen.std():.1f}, {unseen.min():.0f} to {unseen.max():.0f}; chance 50"
-        print(f"{name:<14}{len(unseen)} pairs x {given.seeds} seeds: unseen {unseen.mean():.1f} % ({ends}), ", end="")
-        print(f"seen {seen.mean():.1f} %")
+        print(_line(name, metrics, name.replace(" ", "_"), table))
     print(folder)
     return 1 if "interrupted" in metrics else 0
+
+
+def _numbers(table: Array, short: str) -> dict[str, float]:
+    """Of (pairs, seeds, 2) accuracies; the interval is Student's over pairs, which share digits."""
+    import numpy as np
+
+    from spiking.training.report import combine
+
+    unseen, seen = table[..., 1], table[..., 0]
+    mean = unseen.mean(1)
+    return {
+        f"{short}.unseen": float(unseen.mean()),
+        f"{short}.unseen_ci95": combine([{"unseen": float(each)} for each in mean]).get("unseen_ci95", np.inf),
+        f"{short}.unseen_sd": float(unseen.std()), f"{short}.unseen_least": float(unseen.min()),
+        f"{short}.unseen_most": float(unseen.max()), f"{short}.pairs_above_half": int((mean > 0.5).sum()),
+        f"{short}.seen": float(seen.mean()),
+    }  # fmt: skip
+
+
+def _line(name: str, metrics: dict[str, float], short: str, table: Array) -> str:
+    of = {key: metrics[f"{short}.{key}"] for key in (
+        "unseen", "unseen_ci95", "unseen_sd", "unseen_least", "unseen_most", "pairs_above_half", "seen"
+    )}  # fmt: skip
+    return (
+        f"{name:<14}{len(table)} pairs x {table.shape[1]} seeds: unseen {100 * of['unseen']:.1f} "
+        f"+- {100 * of['unseen_ci95']:.1f} % (sd {100 * of['unseen_sd']:.1f}, {100 * of['unseen_least']:.0f} to "
+        f"{100 * of['unseen_most']:.0f}; chance 50), {of['pairs_above_half']} pairs above a half, "
+        f"seen {100 * of['seen']:.1f} %"
+    )
+
+
+def _known(given: argparse.Namespace, folder: Path) -> Known:
+    """Trials of the run that is gone on with, and a file for those to come.
+
+    Raises:
+        Mistake: if that run had other options.
+        DataError: if its table can't be read.
+    """
+    found: Known = {WITH: {}, WITHOUT: {}}
+    folder.mkdir(parents=True, exist_ok=True)
+    options = {k: v for k, v in vars(given).items() if k not in ("zeroshot", "out", "resume", "published", "seeds")}
+    options = {name: value for name, value in options.items() if not name.endswith("_root")}
+    settings, table = folder / "settings.json", folder / PAIRS
+    if not (settings.exists() and table.exists()):
+        settings.write_text(json.dumps(options, indent=2) + "\n")
+        table.write_text("features,unseen,seed,accuracy_seen,accuracy_unseen\n")
+        return found
+    try:
+        before = json.loads(settings.read_text())
+        for row in csv.DictReader(table.read_text().splitlines()):
+            a, b = row["unseen"].split()
+            trial = int(a), int(b), int(row["seed"])
+            found[row["features"]][trial] = float(row["accuracy_seen"]), float(row["accuracy_unseen"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{folder}: expected the run of an earlier command ({error})") from error
+    other = [name for name in options if before.get(name) != options[name]]
+    if other:
+        name = other[0]
+        raise Mistake(f"--{name}: the run in {folder} had {before.get(name)!r}, got {options[name]!r}")
+    return found
 
 
 def _sides(given: argparse.Namespace) -> dict[str, tuple[Side, Side]]:
@@ -130,5 +196,6 @@ def _words() -> argparse.ArgumentParser:
     words.add_argument("--width", type=int, default=64, help="of the shared space (%(default)s)")
     words.add_argument("--epochs", type=int, default=30, help="of every pair (%(default)s)")
     words.add_argument("--batch", type=int, default=64, help="pairs of a step (%(default)s)")
+    words.add_argument("--resume", action="store_true", help="go on with the run in --out, from its last trial")
     words.add_argument("--published", action="store_true", help="the published protocol, which selects on test, too")
     return words

@@ -69,9 +69,9 @@ def separation(states: Any, labels: Any, classes: Sequence[str] = ()) -> Figure:
         labels: (m,) whole numbers.
         classes: names.
     """
-    X, y = np.asarray(states, float), np.asarray(labels)
+    X, y = np.asarray(states), np.asarray(labels)
     names = np.unique(y)
-    centre = np.stack([X[y == k].mean(0) for k in names])
+    centre = np.stack([X[y == k].mean(0, np.float64) for k in names])
     table = np.linalg.norm(centre[:, None] - centre[None], axis=2)
     for i, k in enumerate(names):
         table[i, i] = np.linalg.norm(X[y == k] - centre[i], axis=1).mean()

@@ -46,7 +46,16 @@ class Ensemble(TransformerMixin, BaseEstimator):
 
     def features(self, x: Any, bins: int | None = None, progress: bool = False) -> Array:
         """(B, members * bins * N) counts, one liquid after the other; arguments as `LSM.features`."""
-        return np.concatenate([lsm.features(x, bins, progress) for lsm in self.members], 1)
+        first = self.members[0].features(x, bins, progress)
+        if len(self.members) == 1:
+            return first
+        widths = [lsm.size * (lsm.bins if bins is None else bins) for lsm in self.members]
+        found = np.empty((len(first), sum(widths)), first.dtype)  # one member's counts beside it, not all of them
+        found[:, : widths[0]] = first
+        del first
+        for k, lsm in enumerate(self.members[1:], 1):
+            found[:, sum(widths[:k]) : sum(widths[: k + 1])] = lsm.features(x, bins, progress)
+        return found
 
     def fit(self, x: Any, y: Any = None) -> Ensemble:
         """Fit each, see `LSM.fit`."""

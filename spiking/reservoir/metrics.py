@@ -91,15 +91,20 @@ def class_separation(states: Any, labels: Any) -> float:
     Returns:
         c_d / (c_v + 1), 0 for one class.
     """
-    X, y = _states(states), np.asarray(labels)
+    X, y = np.asarray(states), np.asarray(labels)
+    if X.ndim != 2 or not X.size:
+        raise ValueError(f"states: expected (samples, neurons), got {X.shape}")
     if y.shape != (len(X),):
         raise ValueError(f"labels: expected ({len(X)},), one for each state, got {y.shape}")
-    names, place = np.unique(y, return_inverse=True)
-    centre = np.stack([X[place == k].mean(0) for k in range(len(names))])
+    names = np.unique(y)
+    centre, off = np.empty((len(names), X.shape[1])), np.empty(len(names))
+    for k, name in enumerate(names):  # one class at a time in double precision: many states take gigabytes
+        own = _states(X[y == name])
+        centre[k] = own.mean(0)
+        off[k] = np.linalg.norm(own - centre[k], axis=1).mean()
     square = (centre**2).sum(1)
     apart = np.sqrt(np.maximum(square[:, None] + square[None] - 2 * centre @ centre.T, 0)).sum() / len(names) ** 2
-    off = np.linalg.norm(X - centre[place], axis=1)
-    spread = float(np.mean([off[place == k].mean() for k in range(len(names))]))
+    spread = float(off.mean())
     return float(apart) / (spread + 1)
 
 

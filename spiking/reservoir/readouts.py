@@ -1,12 +1,13 @@
 """Readouts of a liquid's spike counts, by scikit-learn.
 
-    ridge      one target in {-1, 1} for each class; the penalty is the best in leave-one-out, and on more than CELLS
-               numbers the best on a tenth of the training recordings that is held out
+    ridge      one target in {-1, 1} for each class; the penalty is the best in leave-one-out, and for more samples than
+               features and more than CELLS numbers, which are read block by block (`ridge.BlockRidge`), the best on
+               a tenth that is held out
     logistic   multinomial logistic regression, its penalty the best on a held-out tenth
     sgd        logistic regression by stochastic gradients with averaged weights, for what does not fit the others
 
 Counts enter as square roots, whose noise does not grow with the count, standardised by the training recordings' mean
-and spread. Neurons that hardly ever fire are not blown up: the spread counts as at least 0.1.
+and spread (`ridge.Roots`). Neurons that hardly ever fire are not blown up: the spread counts as at least 0.1.
 """
 
 from __future__ import annotations
@@ -15,33 +16,16 @@ import warnings
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression, RidgeClassifier, RidgeClassifierCV, SGDClassifier
+from sklearn.linear_model import LogisticRegression, RidgeClassifierCV, SGDClassifier
 from sklearn.model_selection import GridSearchCV, StratifiedShuffleSplit
 from sklearn.pipeline import Pipeline, make_pipeline
+
+from spiking.reservoir.ridge import BlockRidge, Roots
 
 Array = np.ndarray[Any, Any]
 KINDS = ("ridge", "logistic", "sgd")
 CELLS = 10_000_000
-LEAST = 0.1
-
-
-class Roots(TransformerMixin, BaseEstimator):
-    """Square roots of counts, standardised."""
-
-    def fit(self, X: Any, y: Any = None) -> Roots:
-        """Take mean and spread from counts (m, features)."""
-        roots = np.sqrt(np.asarray(X, np.float32))
-        self.mean_, self.scale_ = roots.mean(0), np.maximum(roots.std(0), LEAST)
-        return self
-
-    def transform(self, X: Any) -> Array:
-        """(m, features) float32."""
-        out = np.sqrt(np.asarray(X, np.float32))
-        out -= self.mean_
-        out /= self.scale_
-        return out
 
 
 def readout(kind: str, samples: int, features: int, seed: int = 0) -> Pipeline:
@@ -63,10 +47,10 @@ def readout(kind: str, samples: int, features: int, seed: int = 0) -> Pipeline:
         )
     elif kind == "logistic":
         model = GridSearchCV(LogisticRegression(max_iter=200, tol=1e-3), {"C": [1e-3, 1e-2, 1e-1]}, cv=held_out)
-    elif samples * features <= CELLS:
+    elif samples * features <= CELLS or samples <= features:  # then a matrix of samples is the smaller one
         model = RidgeClassifierCV(np.logspace(0, 5, 11))
     else:
-        model = GridSearchCV(RidgeClassifier(solver="cholesky"), {"alpha": np.logspace(1, 5, 5)}, cv=held_out)
+        return make_pipeline(BlockRidge(seed=seed))
     return make_pipeline(Roots(), model)
 
 

@@ -94,7 +94,8 @@ def gain_sweep(
         report: called with each row as it comes.
 
     Returns:
-        of each gain `gain`, `accuracy`, `branching`, `rate_hz`, `kernel_quality`, `generalisation_rank`, `separation`.
+        of each gain `gain`, `accuracy`, `branching`, `rate_hz`, `kernel_quality`, `generalisation_rank`, `separation`,
+        and `silent`, the share of the training recordings in which no neuron spikes.
 
     Raises:
         ValueError: if there is no such scale.
@@ -118,7 +119,7 @@ def gain_sweep(
                 "gain": float(gain), "accuracy": score(readout, (counts[0], y[0]), (counts[1], y[1])),
                 "branching": found.branching, "rate_hz": found.rate,
                 "kernel_quality": ranks.kernel.effective, "generalisation_rank": ranks.spread,
-                "separation": class_separation(counts[0], y[0]),
+                "separation": class_separation(counts[0], y[0]), "silent": float((~counts[0].any(1)).mean()),
             }  # fmt: skip
             rows.append(row)
             if report is not None:

@@ -16,7 +16,7 @@ right or mostly wrong. One pair of classes says little; `all_pairs` gives the di
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,6 +25,8 @@ from torch import Tensor, nn
 from torch.nn.functional import log_softmax, normalize, softmax
 
 Array = np.ndarray[Any, Any]
+Trial = tuple[int, int, int]  # two unseen classes and a seed
+Report = Callable[[Trial, tuple[float, float]], None]
 
 
 class Side(NamedTuple):
@@ -193,20 +195,31 @@ def published(images: Side, sounds: Side, seed: int = 10, recipe: Recipe | None 
 
 
 def all_pairs(
-    images: Side, sounds: Side, seeds: Sequence[int], recipe: Recipe,
-    report: Callable[[str], None] | None = None, classes: int = 10,
+    images: Side, sounds: Side, seeds: Sequence[int], recipe: Recipe, report: Report | None = None, classes: int = 10,
+    known: Mapping[Trial, tuple[float, float]] | None = None,
 ) -> Array:  # fmt: skip
     """Every pair of classes as the unseen ones, the heads trained on all others, nothing chosen.
+
+    Arguments:
+        images, sounds: counts, not scaled yet.
+        seeds: of heads.
+        recipe: how they are trained.
+        report: called with each new trial, its two unseen classes and its seed, and the two accuracies.
+        classes: how many there are.
+        known: trials of an earlier run, which are not made again.
 
     Returns:
         (pairs, seeds, 2) top-1 accuracies of seen and unseen classes after the last epoch, pairs in the order of
         itertools.combinations.
     """
-    table = []
+    found = dict(known or {})
     for unseen in itertools.combinations(range(classes), 2):
         seen = [c for c in range(classes) if c not in unseen]
-        table.append([train(images, sounds, seen, unseen, recipe, seed) for seed in seeds])
-        if report is not None:
-            a, b = 100 * np.mean(table[-1], 0)
-            report(f"unseen {unseen[0]} and {unseen[1]}: {b:.0f} %, seen {a:.0f} %")
-    return np.array(table)
+        for seed in seeds:
+            trial = (*unseen, seed)
+            if trial not in found:
+                found[trial] = train(images, sounds, seen, unseen, recipe, seed)
+                if report is not None:
+                    report(trial, found[trial])
+    pairs_of = itertools.combinations(range(classes), 2)
+    return np.array([[found[(a, b, seed)] for seed in seeds] for a, b in pairs_of])

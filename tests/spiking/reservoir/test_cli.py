@@ -41,13 +41,14 @@ def test_a_run(recordings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 def test_folds_and_sweep(recordings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "run"
-    more = ("--folds", "2", "--pool", "2", "--sweep", "both", "--neurons", "4")
+    more = ("--folds", "2", "--pool", "2", "--sweep", "both", "--neurons", "4", "--gains", "0", "0.4", "1.5")
     assert main(words(recordings, folder, *FIXED, *more)) == 0
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics["test_accuracy"] == pytest.approx(np.mean([metrics[f"fold{k}.test_accuracy"] for k in (0, 1)]))
     with (folder / "fold1" / "sweep.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert [float(row["gain"]) for row in rows][:2] == [0.2, 0.4] and "kernel_quality" in rows[0]
+    assert [float(row["gain"]) for row in rows] == [0, 0.4, 1.5] and "kernel_quality" in rows[0]
+    assert float(rows[0]["silent"]) == 1 and float(rows[0]["rate_hz"]) == 0 and float(rows[2]["silent"]) < 1
     assert (folder / "fold1" / "sweep.png").stat().st_size > 10_000
     assert capsys.readouterr().out.count("test accuracy") == 2
 
@@ -82,6 +83,8 @@ def test_ctrl_c_leaves_what_is_known(
         (["--bins", "0"], "--bins: expected at least 1, got 0"),
         (["--folds", "1"], "--folds: expected 0 or at least 2, got 1"),
         (["--rate", "5", "--branching", "1"], "--branching, --rate: expected one target, got both"),
+        (["--gains", "1", *FIXED], "--gains: these are of --sweep"),
+        (["--gains", "-1", "--sweep", "gain", *FIXED], "--gains: expected factors of at least 0, got -1"),
         (["--set", "colour"], "--set: expected FIELD=VALUE"),
         (["--set", "colour=red"], "colour: no option of a liquid and no field of a preset"),
         (["--set", "tau_mem=[-1, 5]"], "tau_mem: expected a time constant above 0 ms, got -1"),

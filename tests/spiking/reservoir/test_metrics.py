@@ -118,7 +118,8 @@ def test_readouts_learn(kind: str) -> None:
 
 
 def test_large_ridge_chooses_on_held_out_recordings() -> None:
-    assert type(readout("ridge", 20_000, 1000)[-1]).__name__ == "GridSearchCV"
-    assert type(readout("ridge", 100, 1000)[-1]).__name__ == "RidgeClassifierCV"
+    assert type(readout("ridge", 20_000, 1000)[-1]).__name__ == "BlockRidge"
+    for samples, features in ((100, 1000), (2700, 15_000)):
+        assert type(readout("ridge", samples, features)[-1]).__name__ == "RidgeClassifierCV"
     with pytest.raises(ValueError, match="readout: expected one of ridge, logistic, sgd"):
         readout("forest", 10, 10)

@@ -82,4 +82,17 @@ def test_the_command(recordings: Path, tmp_path: Path, capsys: pytest.CaptureFix
     assert {"liquids.unseen", "input_counts.unseen_sd", "liquids.seen", "seconds"} <= metrics.keys()
     assert "45 pairs x 1 seeds" in said.out and len((folder / "pairs.csv").read_text().splitlines()) == 1 + 2 * 45
     assert (folder / "pairs.png").stat().st_size > 5_000
+    again = [*digits, *small[:-1], str(folder), "--resume"]
+    table = (folder / "pairs.csv").read_text()
+    (folder / "pairs.csv").write_text("".join(table.splitlines(keepends=True)[:-3]))  # as if stopped before the last 3
+    assert main(["reservoir", "zeroshot", *again]) == 0
+    said = capsys.readouterr().out
+    assert "input counts: 42 of 45 are there from before" in said and said.count("input counts, 4") == 3
+    assert (folder / "pairs.csv").read_text() == table  # the same numbers to the last digit
+    capsys.readouterr()
+    assert main(["reservoir", "zeroshot", *again, "--batch", "7"]) == 2
+    assert "--batch: the run in" in (error := capsys.readouterr().err) and "had 64, got 7" in error
+    (folder / "pairs.csv").write_text("features,unseen\nliquids,here\n")
+    assert main(["reservoir", "zeroshot", *again]) == 1
+    assert "expected the run of an earlier command" in capsys.readouterr().err
     assert main(["reservoir", "zeroshot", "--seeds", "0"]) == 2
