@@ -151,8 +151,9 @@ class Classifier(pl.LightningModule):
         count = self._count(events)
         self._log("valid_loss", cross_entropy(logits, labels), count)
         self._log("valid_accuracy", (logits.argmax(1) == labels).float().mean(), count)
-        fired = sum(layer.sum() for layer in spikes) / len(labels)
-        self._log("spikes_per_sample", torch.as_tensor(fired, dtype=torch.float32, device=self.device), count)
+        if spikes:
+            fired = torch.stack([layer.sum() for layer in spikes]).sum() / len(labels)
+            self._log("spikes_per_sample", fired.float(), count)
 
     def _weighted(self, loss: Tensor, count: int) -> Tensor:
         """The loss of this many recordings, so that the processes' mean gradient is that of all recordings alike.

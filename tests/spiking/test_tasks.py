@@ -167,6 +167,7 @@ def test_spoken_words_and_their_sums(name: str, tmp_path: Path, monkeypatch: pyt
     assert main([*words, "--beside", "lstm", "--data.batch_size", "8"]) == 0
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert {"test_accuracy", "lstm.test_accuracy"} <= metrics.keys()
+    assert "spikes_per_sample" not in metrics and not (tmp_path / "run" / "rates.png").exists()  # no layer fires
 
 
 @pytest.mark.parametrize(

@@ -312,6 +312,7 @@ def test_a_measurement_in_numbers() -> None:
     plain = {"test_accuracy": pytest.approx(1 / 3), "test_loss": 0.5, "spikes_per_sample": 9.0, "layer0_rate_hz": 3.0}
     assert numbers(measured(), "test") == plain
     assert numbers(measured(synops=7.0), "test") == {**plain, "synops_per_sample": 7.0}
+    assert numbers(measured(spikes=0.0, rates=[]), "valid").keys() == {"valid_accuracy", "valid_loss"}
 
 
 def test_the_raster_is_of_a_recording_named_rightly(
@@ -319,11 +320,11 @@ def test_the_raster_is_of_a_recording_named_rightly(
 ) -> None:
     drawn = []
     raster = plots.raster
-    monkeypatch.setattr(plots, "raster", lambda events, *more: drawn.append(events) or raster(events, *more))
+    monkeypatch.setattr(plots, "raster", lambda x, *more: drawn.append((x, more[-1])) or raster(x, *more))
     data = EventData("mine", dt=5.0, valid=0)
     draw(tmp_path, classifier(store), data, store, measured())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["confusion.png", "raster.png", "rates.png"]
-    assert torch.equal(drawn[0].to_dense(), store.batch([1], dt=5.0)[0].to_dense())
+    assert torch.equal(drawn[0][0].to_dense(), store.batch([1], dt=5.0)[0].to_dense()) and drawn[0][1] == 1
 
 
 def test_seeds_combine() -> None:
