@@ -76,6 +76,7 @@ def test_a_run_on_simulations_leaves_figures_and_pictures(tmp_path: Path, capsys
     assert config["model"]["network"] == "LSTM" and config["model"]["options"] == {"embed": 4, "hidden": 24}
     said = capsys.readouterr().out
     assert f"spikes, area under the ROC          {metrics['test_auc']:.4f}" in said
+    assert f"valid {metrics['valid_loss']:.4f}" in said
     assert main(["evaluate", str(out)]) == 0
     found = json.loads((out / "evaluation.json").read_text())
     assert all(found[name] == pytest.approx(metrics[name], rel=1e-5) for name in found)
