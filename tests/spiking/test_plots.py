@@ -194,6 +194,12 @@ def test_sums_and_losses() -> None:
     training, validation = plots.loss_curve(rows).axes[0].lines
     assert list(training.get_ydata()) == [0.5, 0.4] and list(validation.get_xdata()) == [2]
     assert plots.loss_curve([]).axes
+    narrow = plots.loss_curve([{"epoch": 1, "loss": 0.052}, {"epoch": 2, "loss": 0.021}])
+    narrow.canvas.draw()
+    shown = [tick.get_text() for tick in narrow.axes[0].get_yticklabels(which="both")]
+    assert {"0.03", "0.05"} <= set(shown) and not any("times" in text for text in shown)
+
+
 def test_liquids_in_pictures() -> None:
     indptr, index, weight = [0, 2, 3, 3], [1, 2, 0], [1.0, 2.0, -1.0]
     chart = plots.degrees(indptr, index, weight, [False, True, False])

@@ -89,6 +89,7 @@ def test_test_simulations_choose_nothing(tmp_path: Path) -> None:
         assert main([*small(root), "--out", str(out), "--trainer.max_epochs", "2"]) == 0
         states.append(torch.load(out / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"])
         seen.append(json.loads((out / "metrics.json").read_text()))
+        assert not (out / "time_constants.png").exists()  # which none trains
     assert all(torch.equal(a, b) for a, b in zip(states[0].values(), states[1].values(), strict=True))
     assert seen[0]["test_soma_rmse_mv"] != seen[1]["test_soma_rmse_mv"]
 
