@@ -26,6 +26,7 @@ NEEDS_ROOT = {
     "spoken": WORDS,
     "spoken-delays": WORDS,
     "elm-spoken": WORDS,
+    "elm-spoken-adding": WORDS,
     "elm-l5pc": "the folder with train_*.npz, valid_*.npz and test_*.npz, simulations of one neuron, or with folders "
     "train, valid and test of NeuronIO's files (kaggle.com/datasets/selfishgene/"
     "single-neurons-as-deep-nets-nmda-test-data and -train-data)",

@@ -22,7 +22,7 @@ def learning_curve(rows: Sequence[Mapping[str, float]], levels: Mapping[str, flo
             "valid_accuracy"; several runs may follow one another, each beginning with a smaller epoch.
         levels: accuracies (0 to 1) to draw as labelled horizontal lines, such as the controls'.
     """
-    chart = figure(8, 3.4)
+    chart = figure(10 if levels else 8, 3.4)
     left, right = (quiet(axes) for axes in chart.subplots(1, 2))
     left.set(xlabel="epoch", ylabel="loss")
     right.set(xlabel="epoch", ylabel="accuracy (%)")
@@ -46,7 +46,9 @@ def learning_curve(rows: Sequence[Mapping[str, float]], levels: Mapping[str, flo
         right.axhline(100 * level, color=colours[k % len(colours)], linestyle="--", linewidth=1.2, label=name)
     if runs:
         left.legend(frameon=False)
-        right.legend(frameon=False, loc="lower right")
+        # levels may lie anywhere, also where there is room between the curves
+        beside = {"loc": "center left", "bbox_to_anchor": (1, 0.5)}
+        right.legend(frameon=False, **(beside if levels else {"loc": "lower right"}))
     return chart
 
 

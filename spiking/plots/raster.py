@@ -23,8 +23,9 @@ def raster(
     output: Any = None,
     classes: Sequence[str] = (),
     label: int | None = None,
+    said: int | None = None,
 ) -> Figure:
-    """One recording in time, from the input to the readout.
+    """One recording in time, from the input to the readout; what comes after its last valid step is not shown.
 
     Arguments:
         events: (T, 1, N); with a sensor, polarity 0 is drawn in blue.
@@ -32,6 +33,7 @@ def raster(
         output: (T, classes) readout membrane.
         classes: names of the classes.
         label: the right class, drawn heavier than the others.
+        said: the class that the network names, drawn so too; `None` takes the one with the highest membrane.
 
     Raises:
         ValueError: if there is more than one recording or a layer has other steps.
@@ -44,6 +46,7 @@ def raster(
         if len(train) != T:
             raise ValueError(f"layers: expected {T} steps as in events, layer {k} has {len(train)}")
     panels = 1 + len(trains) + (output is not None)
+    end = int(events.lengths[0])
     chart = figure(8, 1.2 + 1.7 * panels)
     axes = chart.subplots(panels, 1, sharex=True, squeeze=False)[:, 0]
     for panel in axes:
@@ -56,9 +59,9 @@ def raster(
     for k, train in enumerate(trains):
         draw_spikes(axes[1 + k], train, events.dt, f"layer {k + 1}\n{train.shape[1]} neurons")
     if output is not None:
-        _readout(axes[-1], np.asarray(output), events.dt, classes, label)
+        _readout(axes[-1], np.asarray(output)[:end], events.dt, classes, label, said)
     axes[-1].set_xlabel("time (ms)")
-    axes[-1].set_xlim(0, T * events.dt)
+    axes[-1].set_xlim(0, max(end, 1) * events.dt)
     return chart
 
 
@@ -87,21 +90,24 @@ def draw_spikes(axes: Any, train: Array, dt: float, name: str) -> Any:
     return image
 
 
-def _readout(axes: Any, output: Array, dt: float, classes: Sequence[str], label: int | None) -> None:
+def _readout(
+    axes: Any, output: Array, dt: float, classes: Sequence[str], label: int | None, said: int | None
+) -> None:
     steps = np.arange(len(output)) * dt
-    final = int(output.max(0).argmax())
+    final = int(output.max(0, initial=-np.inf).argmax()) if said is None else said
+    meaning = "highest" if said is None else "said"
     for c in range(output.shape[1]):
         name = classes[c] if c < len(classes) else str(c)
         if c == label:
             style = {"color": BLUE, "linewidth": 2.2, "zorder": 3, "label": f"{name} (right)"}
         elif c == final:
-            style = {"color": RED, "linewidth": 2.2, "zorder": 2, "label": f"{name} (highest)"}
+            style = {"color": RED, "linewidth": 2.2, "zorder": 2, "label": f"{name} ({meaning})"}
         else:
             rest = "others" if c == _first(label, final) else None
             style = {"color": GREY, "linewidth": 0.7, "alpha": 0.6, "label": rest}
         axes.plot(steps, output[:, c], **style)
     axes.set_ylabel("readout\nmembrane")
-    axes.legend(frameon=False, fontsize=8, loc="upper left")
+    axes.legend(frameon=False, fontsize=8, loc="lower right", bbox_to_anchor=(1, 1), ncols=3)
 
 
 def _first(*taken: int | None) -> int:

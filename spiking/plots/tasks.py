@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from spiking.plots.style import BLUE, GREY, ORANGE, RED, figure, quiet
 
@@ -71,7 +71,7 @@ def detection(fired: Any, chance: Any) -> Figure:
     precision, recall, _ = precision_recall_curve(truth, score)
     right.plot(recall, precision, color=BLUE, label=f"average {average_precision_score(truth, score):.3f}")
     right.axhline(truth.mean(), color=GREY, linestyle="--", linewidth=1, label=f"chance {truth.mean():.4f}")
-    right.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="recall", ylabel="precision")
+    right.set(xlim=(0, 1), yscale="log", ylim=(truth.mean() / 2, 1.1), xlabel="recall", ylabel="precision")
     for axes in (left, right):
         axes.legend(frameon=False)
     return chart
@@ -119,6 +119,7 @@ def time_constants(before: Mapping[str, Any], after: Mapping[str, Any]) -> Figur
         axes.plot(place, new[order], "o", color=BLUE, markersize=3, label="after")
         moved = float(np.abs(np.log(new / old)).mean())
         axes.set(yscale="log", xlabel="memory unit", ylabel="time constant (ms)")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_title(f"{name}: moved by {100 * np.expm1(moved):.0f} % on average", fontsize=8)
         axes.legend(frameon=False, fontsize=8)
     return chart
@@ -138,6 +139,9 @@ def loss_curve(rows: Sequence[Mapping[str, float]]) -> Figure:
         points = [(row["epoch"], row[key]) for row in rows if row.get(key, 0) > 0]
         if points:
             axes.plot(*zip(*points, strict=True), color=colour, label=name, marker="o", markersize=3)
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))  # losses often stay within one power of ten
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
     if rows:
         axes.legend(frameon=False)
     return chart

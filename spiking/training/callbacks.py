@@ -57,7 +57,10 @@ class History(pl.Callback):
         if not trainer.is_global_zero:
             return
         write_rows(self.folder / "metrics.csv", self.rows)
-        parts = [f"epoch {row['epoch']:>3}/{trainer.max_epochs}", f"loss {row['loss']:.3f}"]
+        named = "train_accuracy" in row  # where nothing is named, the losses are all there is
+        parts = [f"epoch {row['epoch']:>3}/{trainer.max_epochs}", f"loss {row['loss']:.{3 if named else 4}f}"]
+        if not named and "valid_loss" in row:
+            parts.append(f"valid {row['valid_loss']:.4f}")
         for name, column in (("train", "train_accuracy"), ("valid", "valid_accuracy")):
             if column in row:
                 parts.append(f"{name} {100 * row[column]:5.1f} %")

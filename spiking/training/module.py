@@ -23,6 +23,7 @@ from torch.nn.functional import cross_entropy
 from spiking import readout as readouts
 from spiking.datasets.passes import Passes
 from spiking.events import Events
+from spiking.neurons import ELM
 from spiking.training.build import build_network, network_class
 from spiking.training.data import EventData
 from spiking.training.delays import DelayTraining, HalfCosine, delay_parameters
@@ -48,6 +49,9 @@ class Classifier(pl.LightningModule):
         initialise: draw weights so that membranes fluctuate at the training recordings' event rate; off keeps the
             network's own.
         delays: how learned delays train; `None` leaves them their sigma and the learning rate of the weights.
+        synapse_rate: share of the learning rate with which the synapses of an `ELM` or `BranchELM` train. Adam moves
+            every weight by about the learning rate, also where its gradient is noise: at the full rate thousands of
+            synapses learn few recordings by heart.
 
     Raises:
         ValueError: naming the argument that doesn't fit.
@@ -66,10 +70,12 @@ class Classifier(pl.LightningModule):
         rates: RateBounds | None = None,
         initialise: bool = True,
         delays: DelayTraining | None = None,
+        synapse_rate: float = 1.0,
     ) -> None:
         super().__init__()
         for name, number, most in (
             ("lr", lr, math.inf), ("weight_decay", weight_decay, math.inf), ("label_smoothing", label_smoothing, 1.0),
+            ("synapse_rate", synapse_rate, 1.0),
         ):  # fmt: skip
             if not 0 <= number <= most or math.isinf(number):
                 raise ValueError(f"{name}: expected at least 0{' and at most 1' if most == 1 else ''}, got {number}")
@@ -81,6 +87,7 @@ class Classifier(pl.LightningModule):
         self.optimizer, self.lr, self.weight_decay = optimizer, lr, weight_decay
         self.schedule, self.label_smoothing = schedule, label_smoothing
         self.rates, self.initialise, self.delays = rates or RateBounds(), initialise, delays
+        self.synapse_rate = synapse_rate
         self.steps, self.dt = 0, 0.0  # of the whole training, and ms of one in a recording
 
     def build(self, data: EventData) -> None:
@@ -151,8 +158,9 @@ class Classifier(pl.LightningModule):
         count = self._count(events)
         self._log("valid_loss", cross_entropy(logits, labels), count)
         self._log("valid_accuracy", (logits.argmax(1) == labels).float().mean(), count)
-        fired = sum(layer.sum() for layer in spikes) / len(labels)
-        self._log("spikes_per_sample", torch.as_tensor(fired, dtype=torch.float32, device=self.device), count)
+        if spikes:
+            fired = torch.stack([layer.sum() for layer in spikes]).sum() / len(labels)
+            self._log("spikes_per_sample", fired.float(), count)
 
     def _weighted(self, loss: Tensor, count: int) -> Tensor:
         """The loss of this many recordings, so that the processes' mean gradient is that of all recordings alike.
@@ -177,11 +185,14 @@ class Classifier(pl.LightningModule):
         """The optimiser and, step by step, its schedule."""
         parameters = [p for p in self.parameters() if p.requires_grad]
         delays = delay_parameters(self)
-        apart = {id(p) for p in delays}
+        synapses = self._synapses() if self.synapse_rate != 1 else []
+        apart = {id(p) for p in (*delays, *synapses)}
         groups: list[dict[str, Any]] = [
             {"params": [p for p in parameters if p.ndim > 1 and id(p) not in apart], "weight_decay": self.weight_decay},
             {"params": [p for p in parameters if p.ndim <= 1 and id(p) not in apart], "weight_decay": 0.0},
         ]
+        if synapses:
+            groups.append({"params": synapses, "weight_decay": 0.0, "lr": self.lr * self.synapse_rate})
         if delays:
             groups.append({"params": delays, "weight_decay": 0.0})
         optimizer: torch.optim.Optimizer
@@ -196,12 +207,17 @@ class Classifier(pl.LightningModule):
             what = "delays" if self.schedule == "constant" else f"schedule: {self.schedule!r}"
             raise MisconfigurationException(f"{what} needs a known end, got {total} steps")
         self.steps = int(total)
+        most = [group["lr"] for group in optimizer.param_groups]
         schedules: list[torch.optim.lr_scheduler.LRScheduler] = []
         if self.schedule == "cosine":
             schedules.append(torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.steps))
         elif self.schedule == "one-cycle":
-            schedules.append(torch.optim.lr_scheduler.OneCycleLR(optimizer, self.lr, self.steps, pct_start=0.2))
+            schedules.append(torch.optim.lr_scheduler.OneCycleLR(optimizer, most, self.steps, pct_start=0.2))
         if self.delays is not None:
             schedules.append(HalfCosine(optimizer, self.delays.rate(self.dt), self.steps))
         together = schedules[0] if len(schedules) == 1 else torch.optim.lr_scheduler.ChainedScheduler(schedules)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": together, "interval": "step"}}
+
+    def _synapses(self) -> list[torch.nn.Parameter]:
+        """Those of ELM neurons that train."""
+        return [m.weight for m in self.modules() if isinstance(m, ELM) and m.weight.requires_grad]

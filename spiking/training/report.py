@@ -26,8 +26,10 @@ def write_metrics(path: Path, metrics: Mapping[str, float]) -> None:
 
 
 def numbers(found: Measurement, split: str) -> dict[str, float]:
-    """A measurement as flat metrics."""
-    metrics = {f"{split}_accuracy": found.accuracy, f"{split}_loss": found.loss, "spikes_per_sample": found.spikes}
+    """A measurement as flat metrics, those of spikes where a layer fires at all."""
+    metrics = {f"{split}_accuracy": found.accuracy, f"{split}_loss": found.loss}
+    if found.rates:
+        metrics["spikes_per_sample"] = found.spikes
     if found.synops is not None:
         metrics["synops_per_sample"] = found.synops
     for k, rate in enumerate(found.rates):
@@ -37,7 +39,7 @@ def numbers(found: Measurement, split: str) -> dict[str, float]:
 
 @torch.no_grad()
 def draw(folder: Path, model: Classifier, data: EventData, store: EventStore, found: Measurement) -> None:
-    """Confusion matrix, firing rates, and the raster of the first recording that was named rightly, if one was.
+    """Confusion matrix, firing rates where a layer fires, and a raster: the first recording named rightly, if one was.
 
     Arguments:
         folder: where the PNGs go.
@@ -46,14 +48,16 @@ def draw(folder: Path, model: Classifier, data: EventData, store: EventStore, fo
         found: the measurement.
     """
     plots.confusion(found.labels, found.predictions, store.classes).savefig(folder / "confusion.png")
-    plots.rates(found.rates).savefig(folder / "rates.png")
+    if found.rates:
+        plots.rates(found.rates).savefig(folder / "rates.png")
     chosen = int((found.labels == found.predictions).int().argmax())
     events, labels = store.batch([chosen], data.dt, data.steps, data.binary)
     model = model.cpu().eval()
     assert model.network is not None
     (membrane, spikes), _ = model.network(events, trace=True)
     layers = [layer[:, 0] for layer in spikes]
-    chart = plots.raster(events, layers, membrane[:, 0], store.classes, int(labels[0]))
+    said = int(found.predictions[chosen])
+    chart = plots.raster(events, layers, membrane[:, 0], store.classes, int(labels[0]), said)
     chart.savefig(folder / "raster.png")
 
 

@@ -347,6 +347,7 @@ def test_a_mistake_is_one_line_and_a_status(
         (["--data.valid", "1.5"], "valid"),
         (["--model.lr", "-1"], "lr"),
         (["--model.label_smoothing", "2"], "label_smoothing"),
+        (["--model.synapse_rate", "2"], "synapse_rate: expected at least 0 and at most 1, got 2"),
         (["--seed", "-1"], "-1"),
         (["--trainer.max_epochs", "-1"], "schedule"),
         (["--trainer.max_epochs", "0"], "trainer.max_epochs: expected at least 1"),

@@ -57,6 +57,22 @@ def test_raster_shows_every_layer(events: Events) -> None:
     chart.canvas.draw()
 
 
+def test_raster_ends_with_the_recording_and_names_what_was_said() -> None:
+    x = Events.from_dense(torch.ones(9, 1, 4), 5.0, torch.tensor([6]))
+    out = torch.zeros(9, 3)
+    out[2, 2], out[5, 0] = 4.0, 1.0  # class 2 is ahead for a while, the last step names class 0
+
+    def named(**more: int) -> list[str]:
+        readout = plots.raster(x, output=out, classes=["a", "b", "c"], **more).axes[-1]
+        assert readout.get_xlim() == (0.0, 30.0)
+        assert all(len(line.get_xdata()) == 6 for line in readout.lines)
+        return [text.get_text() for text in readout.get_legend().get_texts()]
+
+    assert named(label=0, said=0) == ["a (right)", "others"]
+    assert named(label=1, said=0) == ["a (said)", "b (right)", "others"]
+    assert named(label=1) == ["others", "b (right)", "c (highest)"]
+
+
 def test_raster_pools_neurons_that_do_not_fit(events: Events) -> None:
     layer = torch.ones(6, 1001)
     image = plots.raster(events, [layer]).axes[1].images[0].get_array()
@@ -178,6 +194,12 @@ def test_sums_and_losses() -> None:
     training, validation = plots.loss_curve(rows).axes[0].lines
     assert list(training.get_ydata()) == [0.5, 0.4] and list(validation.get_xdata()) == [2]
     assert plots.loss_curve([]).axes
+    narrow = plots.loss_curve([{"epoch": 1, "loss": 0.052}, {"epoch": 2, "loss": 0.021}])
+    narrow.canvas.draw()
+    shown = [tick.get_text() for tick in narrow.axes[0].get_yticklabels(which="both")]
+    assert {"0.03", "0.05"} <= set(shown) and not any("times" in text for text in shown)
+
+
 def test_liquids_in_pictures() -> None:
     indptr, index, weight = [0, 2, 3, 3], [1, 2, 0], [1.0, 2.0, -1.0]
     chart = plots.degrees(indptr, index, weight, [False, True, False])

@@ -76,6 +76,7 @@ def test_a_run_on_simulations_leaves_figures_and_pictures(tmp_path: Path, capsys
     assert config["model"]["network"] == "LSTM" and config["model"]["options"] == {"embed": 4, "hidden": 24}
     said = capsys.readouterr().out
     assert f"spikes, area under the ROC          {metrics['test_auc']:.4f}" in said
+    assert f"valid {metrics['valid_loss']:.4f}" in said
     assert main(["evaluate", str(out)]) == 0
     found = json.loads((out / "evaluation.json").read_text())
     assert all(found[name] == pytest.approx(metrics[name], rel=1e-5) for name in found)
@@ -88,6 +89,7 @@ def test_test_simulations_choose_nothing(tmp_path: Path) -> None:
         assert main([*small(root), "--out", str(out), "--trainer.max_epochs", "2"]) == 0
         states.append(torch.load(out / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"])
         seen.append(json.loads((out / "metrics.json").read_text()))
+        assert not (out / "time_constants.png").exists()  # which none trains
     assert all(torch.equal(a, b) for a, b in zip(states[0].values(), states[1].values(), strict=True))
     assert seen[0]["test_soma_rmse_mv"] != seen[1]["test_soma_rmse_mv"]
 
@@ -147,26 +149,26 @@ def test_match_and_pixels(tmp_path: Path) -> None:
     assert (out / "confusion.png").is_file() and "test_accuracy" in json.loads((out / "metrics.json").read_text())
 
 
-@pytest.mark.parametrize("name", ["spoken", "spoken-adding"])
-def test_spoken_words_and_their_sums(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("preset", ["elm-spoken", "elm-spoken-adding"])
+def test_spoken_words_and_their_sums(preset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SPIKING_CACHE", str(tmp_path / "cache"))
-    if name == "spoken-adding":
+    if preset == "elm-spoken-adding":
         from spiking.datasets.sources import adding
 
         monkeypatch.setattr(adding, "COUNTS", {"train": 20, "valid": 8, "test": 8})
-    if name == "spoken":
+    if preset == "elm-spoken":
         root = test_spoken.folder(tmp_path / "words")
     else:
         root = tmp_path / "digits"
         root.mkdir()
         for k in range(40):
             (root / f"{k % 10}_a_{k // 10 + 3}.wav").write_bytes(test_spoken.wav(test_spoken.wave(k)))
-    words = ["train", "elm-spoken", "--root", str(root), "--data.name", name, "--out", str(tmp_path / "run"), *QUICK]
-    words += ["--model.options", '{"readout": {"memory": 5, "tau_memory": [20, 90], "tau_branch": 10}}']
-    words += ["--data.steps", "200"] if name == "spoken-adding" else []
+    words = ["train", preset, "--root", str(root), "--out", str(tmp_path / "run"), *QUICK]
+    words += ["--model.options", '{"readout": {"memory": 5, "tau_memory": [20, 90], "tau_branch": 20}}']
     assert main([*words, "--beside", "lstm", "--data.batch_size", "8"]) == 0
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert {"test_accuracy", "lstm.test_accuracy"} <= metrics.keys()
+    assert "spikes_per_sample" not in metrics and not (tmp_path / "run" / "rates.png").exists()  # no layer fires
 
 
 @pytest.mark.parametrize(

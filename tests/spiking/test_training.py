@@ -222,6 +222,24 @@ def test_optimisers_and_schedules(
     assert kind != "SGD" or all(group["momentum"] == 0.9 for group in optimizer.param_groups)
 
 
+@pytest.mark.parametrize("schedule", ["one-cycle", "cosine", "constant"])
+def test_synapses_of_elm_neurons_train_at_a_rate_of_their_own(store: EventStore, schedule: Any) -> None:
+    options = {"readout": {"memory": 3, "tau_memory": [5, 90]}, "hidden": [4], "tau_memory": [5, 90]}
+    model = classifier(
+        store, network="ELMNetwork", options=options, lr=0.5, synapse_rate=0.1, schedule=schedule, optimizer="sgd"
+    )
+    found = model.configure_optimizers()
+    optimizer = found if schedule == "constant" else found["optimizer"]
+    rest, own = {id(p) for g in optimizer.param_groups[:-1] for p in g["params"]}, optimizer.param_groups[-1]
+    assert [p is model.network.readout.weight for p in own["params"]] == [True]
+    assert rest | {id(own["params"][0])} == {id(p) for p in model.parameters()} and id(own["params"][0]) not in rest
+    for _ in range(10):
+        assert own["lr"] == pytest.approx(0.1 * optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        if schedule != "constant":
+            found["lr_scheduler"]["scheduler"].step()
+
+
 def test_the_loss_is_smoothed_cross_entropy_and_bounds(store: EventStore, monkeypatch: pytest.MonkeyPatch) -> None:
     bounds = RateBounds(lower=40.0, lower_strength=3.0)
     model = classifier(store, readout="last", label_smoothing=0.2, rates=bounds, options={"hidden": [7]})
@@ -312,6 +330,7 @@ def test_a_measurement_in_numbers() -> None:
     plain = {"test_accuracy": pytest.approx(1 / 3), "test_loss": 0.5, "spikes_per_sample": 9.0, "layer0_rate_hz": 3.0}
     assert numbers(measured(), "test") == plain
     assert numbers(measured(synops=7.0), "test") == {**plain, "synops_per_sample": 7.0}
+    assert numbers(measured(spikes=0.0, rates=[]), "valid").keys() == {"valid_accuracy", "valid_loss"}
 
 
 def test_the_raster_is_of_a_recording_named_rightly(
@@ -319,11 +338,11 @@ def test_the_raster_is_of_a_recording_named_rightly(
 ) -> None:
     drawn = []
     raster = plots.raster
-    monkeypatch.setattr(plots, "raster", lambda events, *more: drawn.append(events) or raster(events, *more))
+    monkeypatch.setattr(plots, "raster", lambda x, *more: drawn.append((x, more[-1])) or raster(x, *more))
     data = EventData("mine", dt=5.0, valid=0)
     draw(tmp_path, classifier(store), data, store, measured())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["confusion.png", "raster.png", "rates.png"]
-    assert torch.equal(drawn[0].to_dense(), store.batch([1], dt=5.0)[0].to_dense())
+    assert torch.equal(drawn[0][0].to_dense(), store.batch([1], dt=5.0)[0].to_dense()) and drawn[0][1] == 1
 
 
 def test_seeds_combine() -> None:

@@ -30,6 +30,7 @@ class TaskModel(Classifier):
         weight_decay: of weights; not of biases and time constants.
         schedule: "cosine" (down), "one-cycle" (up, then down) or "constant".
         spike_share: share of the spikes in the loss of l5pc, the rest is the voltage's.
+        synapse_rate: as `Classifier` has it.
         drop: probability with which an event fails to arrive, while training; the others count 1 / (1 - drop).
 
     Raises:
@@ -46,10 +47,12 @@ class TaskModel(Classifier):
         schedule: Literal["one-cycle", "cosine", "constant"] = "cosine",
         spike_share: float = 0.5,
         drop: float = 0.0,
+        synapse_rate: float = 1.0,
     ) -> None:
         super().__init__(
-            network, options, optimizer=optimizer, lr=lr, weight_decay=weight_decay, schedule=schedule, initialise=False
-        )
+            network, options, optimizer=optimizer, lr=lr, weight_decay=weight_decay, schedule=schedule,
+            initialise=False, synapse_rate=synapse_rate,
+        )  # fmt: skip
         if not 0 <= spike_share <= 1:
             raise ValueError(f"spike_share: expected 0 to 1, got {spike_share}")
         if not 0 <= drop < 1:

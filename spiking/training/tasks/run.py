@@ -62,8 +62,9 @@ def _report(
             metrics["interrupted"] = 1
         else:
             metrics |= evaluate(model, data, folder)
-        if before:
-            plots.time_constants(before, time_constants(model.network)).savefig(folder / "time_constants.png")
+        after = time_constants(model.network)
+        if any(not torch.equal(before[name], after[name]) for name in before):  # by default none trains
+            plots.time_constants(before, after).savefig(folder / "time_constants.png")
     write_metrics(folder / "metrics.json", metrics)
     plots.loss_curve(rows).savefig(folder / "learning_curve.png")
     return metrics
