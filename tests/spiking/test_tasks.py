@@ -133,10 +133,12 @@ def test_sequences_grow_to_their_length() -> None:
     loader = data.train_dataloader()
     assert [next(iter(loader))[0].shape[0] for loader.epoch in range(7)] == [20, 20, 40, 80, 100, 100, 100]
     assert next(iter(data.val_dataloader()))[0].shape[0] == 100
-    data = TaskData("match", steps=80, draws=4, batch_size=4, grow=20, grow_every=2, valid=4)
+    data = TaskData("match", steps=80, draws=64, batch_size=64, grow=25, grow_every=2, shortest=22, valid=64)
     data.setup()
     loader = data.train_dataloader()
-    assert [next(iter(loader))[0].shape[0] for loader.epoch in range(5)] == [20, 40, 40, 80, 80]
+    lengths = [next(iter(loader))[0].lengths for loader.epoch in range(5)]
+    assert [int(n.max()) for n in lengths[:3]] == [25, 50, 50] and all(22 <= n.min() < 26 for n in lengths)
+    assert set(next(iter(data.val_dataloader()))[0].lengths.tolist()) == {80}
 
 
 def test_match_and_pixels(tmp_path: Path) -> None:
@@ -192,6 +194,9 @@ def test_spoken_words_and_their_sums(name: str, tmp_path: Path, monkeypatch: pyt
         (["elm-smnist", "--data.steps", "10"], "steps: smnist has 784 pixels, got 10"),
         (["elm-adding", "--data.grow", "1"], "grow: expected 2 to 4096 steps of adding or match, got 1"),
         (["elm-adding", "--data.grow_after", "0"], "grow_after: expected at least 1 epoch, got 0"),
+        (["elm-match", "--data.shortest", "33"], "shortest: expected at most 32 steps of adding or match, got 33"),
+        (["elm-match", "--data.shortest", "19"], "shortest: expected 20, room for two cues, to 4096 steps, got 19"),
+        (["elm-adding", "--data.shortest", "1"], "shortest: expected 2 to 4096 steps, got 1"),
         (["elm-adding", "--data.grow_every", "0"], "grow_every: expected at least 1 epoch, got 0"),
         (["elm-adding", "--model.drop", "1"], "drop: expected 0 or more and below 1, got 1"),
         (["elm-adding", "--model.spike_share", "2"], "spike_share: expected 0 to 1, got 2"),

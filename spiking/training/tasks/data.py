@@ -35,6 +35,7 @@ class TaskData(pl.LightningDataModule):
             trains on whole ones from the start. Whole ones are validated and tested on.
         grow_after: epochs before the first doubling.
         grow_every: epochs from one doubling to the next.
+        shortest: each training sequence of adding and match has a length of its own, from this to the epoch's steps.
         burn: first steps of a window of l5pc that count for nothing.
         options: more arguments of the task: `symbols`, `cue` and `noise` of match, `permute` of smnist.
         seed: of the order and of what is drawn to train on.
@@ -55,6 +56,7 @@ class TaskData(pl.LightningDataModule):
         grow: int | None = None,
         grow_after: int = 1,
         grow_every: int = 1,
+        shortest: int | None = None,
         burn: int = 150,
         options: dict[str, Any] | None = None,
         seed: int = 0,
@@ -71,10 +73,14 @@ class TaskData(pl.LightningDataModule):
             raise ValueError(f"burn: expected 0 to below steps={length}, got {burn}")
         if grow is not None and (task in ("smnist", "l5pc") or not 2 <= grow <= length):
             raise ValueError(f"grow: expected 2 to {length} steps of adding or match, got {grow} for {task}")
+        if shortest is not None and (task in ("smnist", "l5pc") or shortest > (grow or length)):
+            raise ValueError(
+                f"shortest: expected at most {grow or length} steps of adding or match, got {shortest} for {task}"
+            )
         for name, epochs in (("grow_after", grow_after), ("grow_every", grow_every)):
             if epochs < 1:
                 raise ValueError(f"{name}: expected at least 1 epoch, got {epochs}")
-        self.grow, self.grow_after, self.grow_every = grow, grow_after, grow_every
+        self.grow, self.grow_after, self.grow_every, self.shortest = grow, grow_after, grow_every, shortest
         self.task, self.root, self.batch_size, self.length = task, root, batch_size, length
         self.draws = 1000 if draws is None and task != "smnist" else draws
         self.valid_size, self.test_size, self.burn = valid, test, burn
@@ -104,7 +110,8 @@ class TaskData(pl.LightningDataModule):
 
     def _draw(self, steps: int, samples: int, seed: int) -> Task:
         kind = AddingProblem if self.task == "adding" else DelayedMatch
-        return kind(steps=steps, samples=samples, seed=seed, **self.options)
+        shortest = {} if seed or self.shortest is None else {"shortest": self.shortest}  # seed 0 is to train on
+        return kind(steps=steps, samples=samples, seed=seed, **shortest, **self.options)
 
     def _pixels(self) -> tuple[Task, Task, Task]:
         (seen, label), (other, truth) = (images("mnist", split, root=self.root) for split in ("train", "test"))
