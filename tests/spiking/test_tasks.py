@@ -127,6 +127,24 @@ def test_adding_learns_and_goes_on_with_the_same_bits(tmp_path: Path) -> None:
     assert (whole / "sums.png").stat().st_size > 5000
 
 
+@pytest.mark.parametrize("wrong", [float("inf"), float("nan")])
+def test_a_batch_whose_gradient_overflows_is_left_out(wrong: float) -> None:
+    model = TaskModel(torch.nn.Linear(2, 1))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    before = [p.detach().clone() for p in model.parameters()]
+    for p in model.parameters():
+        p.grad = torch.ones_like(p)
+    model.on_before_optimizer_step(optimizer)
+    optimizer.step()
+    after = [p.detach().clone() for p in model.parameters()]
+    assert all(torch.allclose(new, old - 0.1) for new, old in zip(after, before, strict=True))
+    next(model.parameters()).grad[0, 0] = wrong  # type: ignore[index]
+    with pytest.warns(UserWarning, match="gradient: not finite in batch 0, which is left out"):
+        model.on_before_optimizer_step(optimizer)
+    optimizer.step()
+    assert all(torch.equal(p, old) for p, old in zip(model.parameters(), after, strict=True))
+
+
 def test_sequences_grow_to_their_length() -> None:
     data = TaskData("adding", steps=100, draws=4, batch_size=4, grow=20, grow_after=2, valid=4)
     data.setup()
