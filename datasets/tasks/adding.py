@@ -27,20 +27,25 @@ class AddingProblem(Task):
         steps: T.
         samples: how many there are.
         seed: draws them.
+        shortest: each sequence has a number of steps of its own, drawn from this to T; `None` gives all T.
 
     Raises:
-        ValueError: if there are fewer than 2 steps or no sequences.
+        ValueError: naming the argument that doesn't fit.
     """
 
     channels = 2
     classes = ("sum",)
 
-    def __init__(self, steps: int = 4096, samples: int = 1000, seed: int = 0) -> None:
+    def __init__(
+        self, steps: int = 4096, samples: int = 1000, seed: int = 0, shortest: int | None = None
+    ) -> None:
         if steps < 2:
             raise ValueError(f"steps: expected at least 2, one for each mark, got {steps}")
         if samples < 1:
             raise ValueError(f"samples: expected at least 1, got {samples}")
-        self.steps, self.samples, self.seed = steps, samples, seed
+        if shortest is not None and not 2 <= shortest <= steps:
+            raise ValueError(f"shortest: expected 2 to {steps} steps, got {shortest}")
+        self.steps, self.samples, self.seed, self.shortest = steps, samples, seed, shortest
 
     def __len__(self) -> int:
         return self.samples
@@ -52,12 +57,13 @@ class AddingProblem(Task):
             Events (T, B, 2) and the sums (B,).
         """
         at = self.numbers(indices)
-        half, T = self.steps // 2, self.steps
-        x = np.zeros((T, len(at), 2), np.float32)
-        target = np.zeros(len(at), np.float32)
+        x = np.zeros((self.steps, len(at), 2), np.float32)
+        target, lengths = np.zeros(len(at), np.float32), np.full(len(at), self.steps)
         for b, rng in enumerate(drawn(self.seed, at)):
-            x[:, b, 0] = rng.random(T, np.float32)
-            marks = [rng.integers(0, half), rng.integers(half, T)]
+            T = lengths[b] = self.steps if self.shortest is None else rng.integers(self.shortest, self.steps + 1)
+            x[:T, b, 0] = rng.random(T, np.float32)
+            marks = [rng.integers(0, T // 2), rng.integers(T // 2, T)]
             x[marks, b, 1] = 1
             target[b] = x[marks, b, 0].sum()
-        return Events.from_dense(torch.from_numpy(x), self.dt), torch.from_numpy(target)
+        own = None if self.shortest is None else torch.from_numpy(lengths)
+        return Events.from_dense(torch.from_numpy(x), self.dt, own), torch.from_numpy(target)

@@ -20,5 +20,5 @@ def main(argv: Sequence[str]) -> int:
         from spiking.training.warm import warm
 
         print("\ncompiling the CPU kernels", flush=True)
-        warm(lambda line: print(line, flush=True))
+        warm(lambda line: print(line, flush=True), elm=True)
     return 0

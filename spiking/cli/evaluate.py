@@ -19,7 +19,7 @@ def main(argv: Sequence[str]) -> int:
     words.add_argument("run", help="a run folder, or one seed's folder in it")
     words.add_argument("--root", help="where the data set's own files lie (default: where they lay in training)")
     words.add_argument("--skip-corrupt", action="store_true", help="leave out recordings that can't be read")
-    words.add_argument("--text", help="for a language model: the text whose last 5 % are measured")
+    words.add_argument("--text", help="for a language model: the text whose last 5 %% are measured")
     given = words.parse_args(argv)
     folder = Path(given.run)
     if given.text is not None:

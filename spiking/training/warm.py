@@ -10,24 +10,26 @@ import time
 from collections.abc import Callable
 
 import torch
+from torch.nn import Module
 from torch.nn.functional import cross_entropy
 
 from spiking import readout
 from spiking.datasets import Augment, EventStore
 from spiking.events import Events
 from spiking.kernels import event_conv, event_linear
-from spiking.networks import SpikingMLP
-from spiking.neurons import NEURONS
+from spiking.networks import ELMNetwork, SpikingMLP
+from spiking.neurons import ELM, NEURONS
 
 SPARSE = 64  # channels of which one fires
 
 
-def warm(say: Callable[[str], object] | None = None, layers: bool = True) -> None:
+def warm(say: Callable[[str], object] | None = None, layers: bool = True, elm: bool = False) -> None:
     """Compile the Numba kernels of data and layers, which are kept on disk; torch's generator stays as it was.
 
     Arguments:
         say: is told what is compiled and how long it took.
         layers: those of layers too, which only a CPU needs.
+        elm: those of ELM neurons too, which only networks of such need.
     """
     store = _recordings()
     work: dict[str, Callable[[], object]] = {
@@ -40,6 +42,9 @@ def warm(say: Callable[[str], object] | None = None, layers: bool = True) -> Non
         work["convolutions"] = _convolutions
         for name in (name for name in NEURONS if name != "li"):
             work[f"neuron {name}"] = lambda name=name: _neurons(name, store)  # type: ignore[misc]
+    if elm:
+        work["neuron elm"] = lambda: _elm(ELM(store.channels, 2, memory=2), store)
+        work["layer of elm"] = lambda: _elm(ELMNetwork(store.channels, 2, [2], memory=2, branches=2, synapses=2), store)
     for name, call in work.items():
         start = time.perf_counter()
         with torch.random.fork_rng(devices=[]):
@@ -78,3 +83,7 @@ def _neurons(name: str, store: EventStore) -> None:
     net = SpikingMLP([store.channels, 8, len(store.classes)], neuron=name)
     events, labels = store.batch(range(len(store)), dt=1.0)
     cross_entropy(readout.max(net(events)[0], events.lengths), labels).backward()
+
+
+def _elm(net: Module, store: EventStore) -> None:
+    net(store.batch(range(len(store)), dt=1.0)[0])[0].sum().backward()

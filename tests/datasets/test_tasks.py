@@ -63,6 +63,28 @@ def test_a_match_is_a_match(symbols: int, cue: int, steps: int, noise: float) ->
     assert bool(x[cue : steps - cue].any()) == (noise > 0 and steps > 2 * cue)
 
 
+def test_sequences_may_have_lengths_of_their_own() -> None:
+    for task in (AddingProblem(12, samples=200, shortest=9), DelayedMatch(12, 2, 4, samples=200, shortest=9)):
+        events, target = task.batch(range(200))
+        assert set(events.lengths.tolist()) == {9, 10, 11, 12}
+        again, _ = task.batch([7, 3])
+        assert again.lengths.tolist() == events.lengths[[7, 3]].tolist()
+        x = events.to_dense()
+        for b, T in enumerate(events.lengths.tolist()):
+            assert not x[T:, b].any()
+            if isinstance(task, AddingProblem):
+                marked = x[:, b, 1] == 1
+                assert marked[: T // 2].sum() == 1 == marked[T // 2 : T].sum()
+                assert float(target[b]) == pytest.approx(float(x[marked, b, 0].sum()), abs=1e-6)
+            else:
+                assert x[:4, b].sum() == 4 == x[T - 4 : T, b].sum() and not x[4 : T - 4, b].any()
+                assert bool((x[0, b] == x[T - 1, b]).all()) == bool(target[b])
+    with pytest.raises(ValueError, match="shortest: expected 20, room for two cues, to 4096 steps, got 19"):
+        DelayedMatch(shortest=19)
+    with pytest.raises(ValueError, match="shortest: expected 2 to 4096 steps, got 4097"):
+        AddingProblem(shortest=4097)
+
+
 def test_pixels_come_row_after_row_or_in_one_order_for_all() -> None:
     images = np.arange(2 * 4 * 3, dtype=np.uint8).reshape(2, 4, 3)
     events, labels = Pixels(images, [3, 9]).batch([1, 0])

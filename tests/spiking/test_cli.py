@@ -161,7 +161,8 @@ def test_every_command_explains_itself(words: list[str], capsys: pytest.CaptureF
     """argparse expands % in help when it is asked for, and not before."""
     with contextlib.suppress(SystemExit):
         assert main([*words, "--help"]) == 0
-    assert "usage" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "usage" in out and "option_strings" not in out  # "5 % are" asks for all of argparse's own names
 
 
 class Interrupt(pl.Callback):

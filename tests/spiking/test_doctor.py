@@ -18,10 +18,11 @@ def test_doctor_names_versions_ops_and_folders(capsys: pytest.CaptureFixture[str
 
 def test_warm_runs_every_neuron() -> None:
     said: list[str] = []
-    warm(said.append)
+    warm(said.append, elm=True)
+    assert {"layer of elm"} == {line[:12] for line in said if "layer" in line}
     assert any(line.startswith("convolutions") for line in said)
     assert [line.split()[1] for line in said if line.startswith("neuron")] == [
-        "lif", "cuba", "alif", "adlif", "seadlif", "silif", "csilif",
+        "lif", "cuba", "alif", "adlif", "seadlif", "silif", "csilif", "elm",
     ]
 
 

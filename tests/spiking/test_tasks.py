@@ -129,12 +129,36 @@ def test_adding_learns_and_goes_on_with_the_same_bits(tmp_path: Path) -> None:
     assert (whole / "sums.png").stat().st_size > 5000
 
 
+@pytest.mark.parametrize("wrong", [float("inf"), float("nan")])
+def test_a_batch_whose_gradient_overflows_is_left_out(wrong: float) -> None:
+    model = TaskModel(torch.nn.Linear(2, 1))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    before = [p.detach().clone() for p in model.parameters()]
+    for p in model.parameters():
+        p.grad = torch.ones_like(p)
+    model.on_before_optimizer_step(optimizer)
+    optimizer.step()
+    after = [p.detach().clone() for p in model.parameters()]
+    assert all(torch.allclose(new, old - 0.1) for new, old in zip(after, before, strict=True))
+    next(model.parameters()).grad[0, 0] = wrong  # type: ignore[index]
+    with pytest.warns(UserWarning, match="gradient: not finite in batch 0, which is left out"):
+        model.on_before_optimizer_step(optimizer)
+    optimizer.step()
+    assert all(torch.equal(p, old) for p, old in zip(model.parameters(), after, strict=True))
+
+
 def test_sequences_grow_to_their_length() -> None:
     data = TaskData("adding", steps=100, draws=4, batch_size=4, grow=20, grow_after=2, valid=4)
     data.setup()
     loader = data.train_dataloader()
     assert [next(iter(loader))[0].shape[0] for loader.epoch in range(7)] == [20, 20, 40, 80, 100, 100, 100]
     assert next(iter(data.val_dataloader()))[0].shape[0] == 100
+    data = TaskData("match", steps=80, draws=64, batch_size=64, grow=25, grow_every=2, shortest=22, valid=64)
+    data.setup()
+    loader = data.train_dataloader()
+    lengths = [next(iter(loader))[0].lengths for loader.epoch in range(5)]
+    assert [int(n.max()) for n in lengths[:3]] == [25, 50, 50] and all(22 <= n.min() < 26 for n in lengths)
+    assert set(next(iter(data.val_dataloader()))[0].lengths.tolist()) == {80}
 
 
 def test_match_and_pixels(tmp_path: Path) -> None:
@@ -190,6 +214,10 @@ def test_spoken_words_and_their_sums(preset: str, tmp_path: Path, monkeypatch: p
         (["elm-smnist", "--data.steps", "10"], "steps: smnist has 784 pixels, got 10"),
         (["elm-adding", "--data.grow", "1"], "grow: expected 2 to 4096 steps of adding or match, got 1"),
         (["elm-adding", "--data.grow_after", "0"], "grow_after: expected at least 1 epoch, got 0"),
+        (["elm-match", "--data.shortest", "33"], "shortest: expected at most 32 steps of adding or match, got 33"),
+        (["elm-match", "--data.shortest", "19"], "shortest: expected 20, room for two cues, to 4096 steps, got 19"),
+        (["elm-adding", "--data.shortest", "1"], "shortest: expected 2 to 4096 steps, got 1"),
+        (["elm-adding", "--data.grow_every", "0"], "grow_every: expected at least 1 epoch, got 0"),
         (["elm-adding", "--model.drop", "1"], "drop: expected 0 or more and below 1, got 1"),
         (["elm-adding", "--model.spike_share", "2"], "spike_share: expected 0 to 1, got 2"),
         (["elm-adding", "--model.network", "spiking.neurons.NoSuch"], "network: expected"),

@@ -31,9 +31,11 @@ class TaskData(pl.LightningDataModule):
         draws: sequences of an epoch; `None` takes every picture of smnist once, and 1,000 of the other tasks.
         valid, test: how many are drawn to validate and to test on; of smnist the last `valid` training pictures are
             held out and the `test` first test pictures taken, `None` all of them; l5pc has simulations for both.
-        grow: steps of the first epoch's training sequences of adding and match, doubled from epoch to epoch until there
-            are `steps`; `None` trains on whole ones from the start. Whole ones are validated and tested on.
+        grow: steps of the first epoch's training sequences of adding and match, doubled until there are `steps`; `None`
+            trains on whole ones from the start. Whole ones are validated and tested on.
         grow_after: epochs before the first doubling.
+        grow_every: epochs from one doubling to the next.
+        shortest: each training sequence of adding and match has a length of its own, from this to the epoch's steps.
         burn: first steps of a window of l5pc that count for nothing.
         options: more arguments of the task: `symbols`, `cue` and `noise` of match, `permute` of smnist.
         seed: of the order and of what is drawn to train on.
@@ -53,6 +55,8 @@ class TaskData(pl.LightningDataModule):
         test: int | None = 1000,
         grow: int | None = None,
         grow_after: int = 1,
+        grow_every: int = 1,
+        shortest: int | None = None,
         burn: int = 150,
         options: dict[str, Any] | None = None,
         seed: int = 0,
@@ -69,9 +73,14 @@ class TaskData(pl.LightningDataModule):
             raise ValueError(f"burn: expected 0 to below steps={length}, got {burn}")
         if grow is not None and (task in ("smnist", "l5pc") or not 2 <= grow <= length):
             raise ValueError(f"grow: expected 2 to {length} steps of adding or match, got {grow} for {task}")
-        if grow_after < 1:
-            raise ValueError(f"grow_after: expected at least 1 epoch, got {grow_after}")
-        self.grow, self.grow_after = grow, grow_after
+        if shortest is not None and (task in ("smnist", "l5pc") or shortest > (grow or length)):
+            raise ValueError(
+                f"shortest: expected at most {grow or length} steps of adding or match, got {shortest} for {task}"
+            )
+        for name, epochs in (("grow_after", grow_after), ("grow_every", grow_every)):
+            if epochs < 1:
+                raise ValueError(f"{name}: expected at least 1 epoch, got {epochs}")
+        self.grow, self.grow_after, self.grow_every, self.shortest = grow, grow_after, grow_every, shortest
         self.task, self.root, self.batch_size, self.length = task, root, batch_size, length
         self.draws = 1000 if draws is None and task != "smnist" else draws
         self.valid_size, self.test_size, self.burn = valid, test, burn
@@ -101,7 +110,8 @@ class TaskData(pl.LightningDataModule):
 
     def _draw(self, steps: int, samples: int, seed: int) -> Task:
         kind = AddingProblem if self.task == "adding" else DelayedMatch
-        return kind(steps=steps, samples=samples, seed=seed, **self.options)
+        shortest = {} if seed or self.shortest is None else {"shortest": self.shortest}  # seed 0 is to train on
+        return kind(steps=steps, samples=samples, seed=seed, **shortest, **self.options)
 
     def _pixels(self) -> tuple[Task, Task, Task]:
         (seen, label), (other, truth) = (images("mnist", split, root=self.root) for split in ("train", "test"))
@@ -126,11 +136,9 @@ class TaskData(pl.LightningDataModule):
         """Others in each epoch."""
         tasks = [self.train]
         if self.grow is not None:
-            steps = [self.grow] * (self.grow_after - 1)
-            length = self.grow
-            while length < self.length:
-                steps.append(length)
-                length *= 2
+            steps = [self.grow] * self.grow_after
+            while 2 * steps[-1] < self.length:
+                steps += [2 * steps[-1]] * self.grow_every
             tasks = [*(self._draw(one, ENDLESS, 0) for one in steps), self.train]
         return TaskLoader(tasks, self.batch_size, shuffle=True, seed=self.seed, draws=self.draws)
 
