@@ -42,8 +42,8 @@ class Outside(torch.autograd.Function):
         return x @ weight.t()
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:  # type: ignore[override]
-        outside, weight = ctx.saved_tensors
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+        (grad,), (outside, weight) = grads, ctx.saved_tensors
         return grad @ weight, grad.t() @ outside, None
 
 

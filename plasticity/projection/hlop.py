@@ -90,6 +90,8 @@ class HLOP(Projection):
             raise ValueError("form: quantised lateral neurons project activity; expected 'activity', got 'gradient'")
         if energy is not None and not 0 < energy <= 1:
             raise ValueError(f"energy: expected a share above 0 and up to 1, got {energy}")
+        if not isinstance(rows, Mapping):
+            raise ValueError(f"rows: expected layer -> number of rows, got {rows!r}")
         counted("iterations", iterations)
         alone = preset == "improved" and form == "gradient"  # orthonormal rows: new ones need only what is left
         super().__init__(model, rows, "rows", time_first, fix_vectors, orthonormal=alone)
@@ -191,7 +193,7 @@ class HLOP(Projection):
     def _rest(self, name: str, x: Tensor) -> Tensor:
         """What old rows leave of the rows x: what the layer has saved, where it did."""
         assert self.saved is not None
-        saved = self.saved.rest[name]
+        saved = self.saved.take(name)
         if saved and self.traces.most is None and world() == 1:
             rows = torch.cat([cast(Tensor, self.traces.rows(self.sites[name], rest)) for rest in saved])
             if rows.shape == x.shape:

@@ -47,6 +47,11 @@ class Saved:
         for seen in self.rest.values():
             seen.clear()
 
+    def take(self, name: str) -> list[Tensor]:
+        """What H left of the activity of each call since `begin`, in the call's shape; it is forgotten."""
+        found, self.rest[name] = self.rest[name], []
+        return found
+
     def _before(self, site: Site) -> Any:
         def look(module: nn.Linear, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> None:
             x = args[0] if args else kwargs["input"]

@@ -117,16 +117,32 @@ def test_new_rows_learn_the_same_from_what_was_saved():
         assert (rows[0][name] - before[name]).abs().max() > 1e-4
 
 
+def test_a_step_without_observe_learns_from_its_own_activity():
+    """What an earlier, observed step has saved is not taken for this one's."""
+    rows = []
+    for observed in (True, False):
+        model, method = second_task(hlop)
+        assert isinstance(method, HLOP)
+        gradients(model, method, images(99).double(), observed)
+        method.learn()
+        gradients(model, method, images(7).double(), False)
+        method.learn()
+        rows.append(method.weight)
+    for name in NAMES:
+        torch.testing.assert_close(rows[0][name], rows[1][name], rtol=0, atol=1e-12)
+
+
 def test_only_between_observe_and_project():
     """A model that is trained on without its method, and a copy of it, have their own gradients."""
     model, method = second_task(hlop)
+    assert isinstance(method, HLOP)
     x = images(99).double()
     free = [torch.autograd.grad(copy.deepcopy(model)(x).square().sum(), model.parameters(), allow_unused=True)]
     assert free[0][0] is None  # the copy's gradients are its own
     gradients(model, method, x, True)
     model.zero_grad()
     model(x).square().sum().backward()
-    weight, H = model.layers[0].weight, method.basis["layers.0"]  # type: ignore[attr-defined]
+    weight, H = model.layers[0].weight, method.basis["layers.0"]
     assert weight.grad is not None and (weight.grad @ H.t()).norm() > 1e-3 * weight.grad.norm()
 
 
@@ -142,9 +158,10 @@ def test_an_error_inside_a_layer_leaves_nothing_open(monkeypatch):
     with pytest.raises(RuntimeError, match="inside"):
         model(images(99).double())
     assert method.saved.rest["layers.0"]
-    x = model.layers[1](torch.zeros(5, 32, dtype=torch.float64))  # where a hook left open would see all that is saved
+    model.layers[1](torch.zeros(5, 32, dtype=torch.float64))  # the next layer's own hooks open and close
     a = torch.randn(3, requires_grad=True)
-    assert (a * a).grad_fn._saved_self is a and x.requires_grad  # type: ignore[union-attr]
+    node = (a * a).grad_fn
+    assert node is not None and node._saved_self is a  # what a hook left open has packed would be another tensor
 
 
 def test_automatic_mixed_precision_projects_gradients():
