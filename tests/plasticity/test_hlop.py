@@ -183,7 +183,8 @@ def test_bad_input():
     model = network()
     for given, words in (
         ({"rows": {"layer": 3}}, r"no layer 'layer'; layers with weights: 'layers.0' \(20 inputs\), .*'readout'"),
-        ({"rows": {}}, "rows: expected at least one layer"), ({"rows": 3}, "rows: expected layer -> number of rows, got 3"),
+        ({"rows": {}}, "rows: expected at least one layer"),
+        ({"rows": 3}, "rows: expected layer -> number of rows, got 3"),
         ({"rows": {"layers.0": 21}}, "layers.0 has 20 inputs and 0 rows; expected 0 to 20 more, got 21"),
         ({"rows": {"layers.0": -1}}, "expected 0 to 20 more, got -1"),
         ({"preset": "best"}, "preset: expected"), ({"form": "both"}, "form: expected"),
