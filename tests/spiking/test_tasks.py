@@ -13,7 +13,7 @@ import pytest
 import torch
 import yaml
 
-from spiking.cli.config import parse
+from spiking.cli.config import parse, save
 from spiking.cli.main import main
 from spiking.cli.train import preset_file
 from spiking.datasets.formats.simulation import SYNAPSES
@@ -171,6 +171,17 @@ def test_match_and_pixels(tmp_path: Path) -> None:
     words = ["train", "elm-smnist", "--root", str(root), "--data.valid", "3", "--model.options.memory", "3"]
     assert main([*words, "--data.options", '{"permute": 1}', "--out", str(out), *QUICK]) == 0
     assert (out / "confusion.png").is_file() and "test_accuracy" in json.loads((out / "metrics.json").read_text())
+
+
+@pytest.mark.parametrize("preset", ["elm-smnist", "digits"])
+def test_a_kept_configuration_is_the_one_that_ran(preset: str, tmp_path: Path) -> None:
+    """With its nulls: what is resumed or evaluated would take the default of `test` for them, 1,000 pictures."""
+    config = parse(preset, ["--trainer.max_epochs", "7"], preset_file(preset))
+    save(config, tmp_path / "config.yaml")
+    again = parse(preset, [], tmp_path / "config.yaml")
+    parts = ("seed", "data", "model", "trainer", "controls")
+    assert [again[part] for part in parts] == [config[part] for part in parts]
+    assert preset == "digits" or again.data.test is None
 
 
 @pytest.mark.parametrize("preset", ["elm-spoken", "elm-spoken-adding"])
