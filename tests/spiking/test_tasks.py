@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from lightning.pytorch import Trainer
 
 from spiking.cli.config import parse, save
 from spiking.cli.main import main
@@ -21,6 +23,7 @@ from spiking.events import Events
 from spiking.networks import LSTM, TCN
 from spiking.neurons import ELM, BranchELM
 from spiking.training.build import build_network
+from spiking.training.fit import prepare, start
 from spiking.training.tasks import TaskData, TaskModel, evaluate
 from spiking.training.tasks.module import thinned
 from spiking.training.tasks.objective import Label, Value, Voltage
@@ -129,22 +132,52 @@ def test_adding_learns_and_goes_on_with_the_same_bits(tmp_path: Path) -> None:
     assert (whole / "sums.png").stat().st_size > 5000
 
 
+class Overflows(torch.nn.Module):
+    """Says what its one weight is; the gradient of batches `bad` (counted from 0) is not finite."""
+
+    def __init__(self, bad: range, wrong: float) -> None:
+        super().__init__()
+        self.weight, self.bad, self.wrong = torch.nn.Parameter(torch.ones(())), bad, wrong
+        self.seen = 0
+        self.kept: list[float] = []
+
+    def forward(self, x: Events) -> tuple[torch.Tensor, None]:
+        out = self.weight * torch.ones(x.shape[0], x.shape[1], 1)
+        if self.training and torch.is_grad_enabled():
+            self.kept.append(float(self.weight.detach()))
+            if self.seen in self.bad:
+                out.register_hook(lambda gradient: gradient * self.wrong)
+            self.seen += 1
+        return out, None
+
+
+def overflowing(bad: range, wrong: float, batches: int) -> Overflows:
+    """A network after an epoch of so many batches with clipped gradients."""
+    network, data = Overflows(bad, wrong), TaskData("adding", steps=10, draws=2 * batches, batch_size=2, valid=2)
+    model = TaskModel(network, schedule="constant", lr=0.1)
+    prepare(model, data, {})
+    trainer = Trainer(
+        max_epochs=1, gradient_clip_val=1.0, logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, num_sanity_val_steps=0, accelerator="cpu",
+    )  # fmt: skip
+    start(trainer, model, data, None)
+    return network
+
+
 @pytest.mark.parametrize("wrong", [float("inf"), float("nan")])
 def test_a_batch_whose_gradient_overflows_is_left_out(wrong: float) -> None:
-    model = TaskModel(torch.nn.Linear(2, 1))
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    before = [p.detach().clone() for p in model.parameters()]
-    for p in model.parameters():
-        p.grad = torch.ones_like(p)
-    model.on_before_optimizer_step(optimizer)
-    optimizer.step()
-    after = [p.detach().clone() for p in model.parameters()]
-    assert all(torch.allclose(new, old - 0.1) for new, old in zip(after, before, strict=True))
-    next(model.parameters()).grad[0, 0] = wrong  # type: ignore[index]
-    with pytest.warns(UserWarning, match="gradient: not finite in batch 0, which is left out"):
-        model.on_before_optimizer_step(optimizer)
-    optimizer.step()
-    assert all(torch.equal(p, old) for p, old in zip(model.parameters(), after, strict=True))
+    with pytest.warns(UserWarning, match="gradient: not finite in batch [23], which is left out") as said:
+        kept = overflowing(range(2, 4), wrong, 6).kept
+    assert len([w for w in said if "left out" in str(w.message)]) == 2
+    moved = [new != old for old, new in pairwise(kept)]
+    assert np.isfinite(kept).all() and moved == [True, True, False, False, True]
+
+
+def test_a_run_that_learns_nothing_any_more_ends() -> None:
+    with pytest.warns(UserWarning, match="left out"), pytest.raises(FloatingPointError, match="not finite in 20 batch"):
+        overflowing(range(3, 99), float("nan"), 40)
+    with pytest.warns(UserWarning, match="left out"):  # not 20 in a row
+        assert overflowing(range(3, 22), float("nan"), 24).seen == 24
 
 
 def test_sequences_grow_to_their_length() -> None:
