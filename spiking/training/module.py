@@ -98,7 +98,7 @@ class Classifier(pl.LightningModule):
         """Make the network for a data set, unless there is one.
 
         Raises:
-            ValueError: if the options don't fit the class or the data, or there are no delays to train.
+            ValueError: if the options don't fit the class or the data, or there are no delays or synapses to train.
         """
         self.dt = data.dt
         if self.network is None:
@@ -108,6 +108,11 @@ class Classifier(pl.LightningModule):
                 self.network.init_(rate=data.rate, dt=data.dt)  # type: ignore[operator]
         if self.delays is not None and not delay_parameters(self.network):
             raise ValueError("delays: the network has none that train; give it some (options.delays) or leave this out")
+        if self.synapse_rate != 1 and not self._synapses():
+            raise ValueError(
+                "synapse_rate: expected 1 for a network without ELM neurons whose synapses train, got "
+                f"{self.synapse_rate}"
+            )
 
     def configure_model(self) -> None:
         """Lightning's moment for it: the data are there, the checkpoint's weights not yet."""

@@ -262,6 +262,8 @@ def test_spoken_words_and_their_sums(preset: str, tmp_path: Path, monkeypatch: p
         (["elm-match", "--data.shortest", "19"], "shortest: expected 20, room for two cues, to 4096 steps, got 19"),
         (["elm-adding", "--data.shortest", "1"], "shortest: expected 2 to 4096 steps, got 1"),
         (["elm-adding", "--data.grow_every", "0"], "grow_every: expected at least 1 epoch, got 0"),
+        (["digits", "--model.synapse_rate", "0.1"], "synapse_rate: expected 1 for a network without ELM neurons whose"),
+        (["elm-adding", "--model.synapse_rate", "1.5"], "synapse_rate: expected at least 0 and at most 1, got 1.5"),
         (["elm-adding", "--model.drop", "1"], "drop: expected 0 or more and below 1, got 1"),
         (["elm-adding", "--model.spike_share", "2"], "spike_share: expected 0 to 1, got 2"),
         (["elm-adding", "--model.network", "spiking.neurons.NoSuch"], "network: expected"),
