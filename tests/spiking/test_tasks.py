@@ -250,6 +250,7 @@ def test_spoken_words_and_their_sums(preset: str, tmp_path: Path, monkeypatch: p
         (["elm-adding", "--leave-out", "speaker"], "--leave-out: elm-adding draws its sequences"),
         (["elm-adding", "--data.grow", "null", "--data.steps", "1"], "steps: expected at least 2, one for each mark"),
         (["elm-adding", "--data.options", '{"symbols": 2}'], "options: adding: AddingProblem.__init__() got an"),
+        (["elm-match", "--data.options", '{"shortest": 30}'], "options: match: spiking.datasets.tasks.match.Del"),
         (["elm-adding", "--data.valid", "0"], "valid, test: expected at least 1 sequence"),
         (
             ["elm-spoken", "--root", "words", "--data.name", "spoken-adding"],
