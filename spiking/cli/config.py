@@ -55,7 +55,7 @@ def parse(name: str, overrides: list[str], defaults: Path, seed: int | None = No
 def save(config: Namespace, path: Path) -> None:
     """Write the resolved configuration, which `parse` takes as defaults."""
     made = parser(path.parent.name, path, task="task" in config.data)
-    path.write_text(made.dump(config))
+    path.write_text(made.dump(config, skip_unset=False))  # a null need not be the default
 
 
 def put_beside(config: Namespace, control: str) -> None:

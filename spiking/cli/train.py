@@ -219,7 +219,7 @@ def _one(
         go: Any = tasks.run if isinstance(model, tasks.TaskModel) else run
         outcome: Outcome = go(model, data, trainer, folder, resume)
         return outcome
-    except MisconfigurationException as error:
+    except (MisconfigurationException, FloatingPointError) as error:
         raise Mistake(str(error)) from error
 
 

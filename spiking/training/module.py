@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import random
+import warnings
 from typing import Any, Literal
 
 import lightning.pytorch as pl
@@ -19,6 +20,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 from torch.nn import Module
 from torch.nn.functional import cross_entropy
+from torch.optim import Optimizer
 
 from spiking import readout as readouts
 from spiking.datasets.passes import Passes
@@ -29,6 +31,7 @@ from spiking.training.data import EventData
 from spiking.training.delays import DelayTraining, HalfCosine, delay_parameters
 from spiking.training.regularise import RateBounds
 
+LEFT_OUT = 20  # batches in a row without a gradient that end a run
 Readout = Literal["max", "mean", "last", "sum", "softmax_sum", "rate"]
 
 
@@ -89,12 +92,13 @@ class Classifier(pl.LightningModule):
         self.rates, self.initialise, self.delays = rates or RateBounds(), initialise, delays
         self.synapse_rate = synapse_rate
         self.steps, self.dt = 0, 0.0  # of the whole training, and ms of one in a recording
+        self.left_out = 0  # batches in a row
 
     def build(self, data: EventData) -> None:
         """Make the network for a data set, unless there is one.
 
         Raises:
-            ValueError: if the options don't fit the class or the data, or there are no delays to train.
+            ValueError: if the options don't fit the class or the data, or there are no delays or synapses to train.
         """
         self.dt = data.dt
         if self.network is None:
@@ -104,6 +108,11 @@ class Classifier(pl.LightningModule):
                 self.network.init_(rate=data.rate, dt=data.dt)  # type: ignore[operator]
         if self.delays is not None and not delay_parameters(self.network):
             raise ValueError("delays: the network has none that train; give it some (options.delays) or leave this out")
+        if self.synapse_rate != 1 and not self._synapses():
+            raise ValueError(
+                "synapse_rate: expected 1 for a network without ELM neurons whose synapses train, got "
+                f"{self.synapse_rate}"
+            )
 
     def configure_model(self) -> None:
         """Lightning's moment for it: the data are there, the checkpoint's weights not yet."""
@@ -132,6 +141,27 @@ class Classifier(pl.LightningModule):
         if self.delays is not None:
             assert self.network is not None
             self.delays.narrow(self.network, self.trainer.global_step / self.steps, self.dt)
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Leave a batch out whose gradient overflowed on its way through the steps, before it is clipped to NaN.
+
+        Processes have averaged their gradients by now, so that all of them leave out the same batch.
+
+        Raises:
+            FloatingPointError: if that happens `LEFT_OUT` times in a row.
+        """
+        gradients = [p.grad for p in self.parameters() if p.grad is not None]
+        if torch.nn.utils.get_total_norm(gradients).isfinite():
+            self.left_out = 0
+            return
+        self.left_out += 1
+        if self.left_out == LEFT_OUT:
+            raise FloatingPointError(
+                f"gradient: not finite in {LEFT_OUT} batches in a row, the last of them {self.global_step}: nothing is "
+                "learned any more; a lower lr may help"
+            )
+        warnings.warn(f"gradient: not finite in batch {self.global_step}, which is left out", stacklevel=2)
+        optimizer.zero_grad()
 
     def forward(self, events: Events) -> tuple[Tensor, list[Tensor]]:
         """The readout's logits (B, classes) and the spikes of each hidden layer (T, B, ...)."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from lightning.pytorch import Trainer
 
-from spiking.cli.config import parse
+from spiking.cli.config import parse, save
 from spiking.cli.main import main
 from spiking.cli.train import preset_file
 from spiking.datasets.formats.simulation import SYNAPSES
@@ -21,6 +23,7 @@ from spiking.events import Events
 from spiking.networks import LSTM, TCN
 from spiking.neurons import ELM, BranchELM
 from spiking.training.build import build_network
+from spiking.training.fit import prepare, start
 from spiking.training.tasks import TaskData, TaskModel, evaluate
 from spiking.training.tasks.module import thinned
 from spiking.training.tasks.objective import Label, Value, Voltage
@@ -129,22 +132,52 @@ def test_adding_learns_and_goes_on_with_the_same_bits(tmp_path: Path) -> None:
     assert (whole / "sums.png").stat().st_size > 5000
 
 
+class Overflows(torch.nn.Module):
+    """Says what its one weight is; the gradient of batches `bad` (counted from 0) is not finite."""
+
+    def __init__(self, bad: range, wrong: float) -> None:
+        super().__init__()
+        self.weight, self.bad, self.wrong = torch.nn.Parameter(torch.ones(())), bad, wrong
+        self.seen = 0
+        self.kept: list[float] = []
+
+    def forward(self, x: Events) -> tuple[torch.Tensor, None]:
+        out = self.weight * torch.ones(x.shape[0], x.shape[1], 1)
+        if self.training and torch.is_grad_enabled():
+            self.kept.append(float(self.weight.detach()))
+            if self.seen in self.bad:
+                out.register_hook(lambda gradient: gradient * self.wrong)
+            self.seen += 1
+        return out, None
+
+
+def overflowing(bad: range, wrong: float, batches: int) -> Overflows:
+    """A network after an epoch of so many batches with clipped gradients."""
+    network, data = Overflows(bad, wrong), TaskData("adding", steps=10, draws=2 * batches, batch_size=2, valid=2)
+    model = TaskModel(network, schedule="constant", lr=0.1)
+    prepare(model, data, {})
+    trainer = Trainer(
+        max_epochs=1, gradient_clip_val=1.0, logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, num_sanity_val_steps=0, accelerator="cpu",
+    )  # fmt: skip
+    start(trainer, model, data, None)
+    return network
+
+
 @pytest.mark.parametrize("wrong", [float("inf"), float("nan")])
 def test_a_batch_whose_gradient_overflows_is_left_out(wrong: float) -> None:
-    model = TaskModel(torch.nn.Linear(2, 1))
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    before = [p.detach().clone() for p in model.parameters()]
-    for p in model.parameters():
-        p.grad = torch.ones_like(p)
-    model.on_before_optimizer_step(optimizer)
-    optimizer.step()
-    after = [p.detach().clone() for p in model.parameters()]
-    assert all(torch.allclose(new, old - 0.1) for new, old in zip(after, before, strict=True))
-    next(model.parameters()).grad[0, 0] = wrong  # type: ignore[index]
-    with pytest.warns(UserWarning, match="gradient: not finite in batch 0, which is left out"):
-        model.on_before_optimizer_step(optimizer)
-    optimizer.step()
-    assert all(torch.equal(p, old) for p, old in zip(model.parameters(), after, strict=True))
+    with pytest.warns(UserWarning, match="gradient: not finite in batch [23], which is left out") as said:
+        kept = overflowing(range(2, 4), wrong, 6).kept
+    assert len([w for w in said if "left out" in str(w.message)]) == 2
+    moved = [new != old for old, new in pairwise(kept)]
+    assert np.isfinite(kept).all() and moved == [True, True, False, False, True]
+
+
+def test_a_run_that_learns_nothing_any_more_ends() -> None:
+    with pytest.warns(UserWarning, match="left out"), pytest.raises(FloatingPointError, match="not finite in 20 batch"):
+        overflowing(range(3, 99), float("nan"), 40)
+    with pytest.warns(UserWarning, match="left out"):  # not 20 in a row
+        assert overflowing(range(3, 22), float("nan"), 24).seen == 24
 
 
 def test_sequences_grow_to_their_length() -> None:
@@ -171,6 +204,17 @@ def test_match_and_pixels(tmp_path: Path) -> None:
     words = ["train", "elm-smnist", "--root", str(root), "--data.valid", "3", "--model.options.memory", "3"]
     assert main([*words, "--data.options", '{"permute": 1}', "--out", str(out), *QUICK]) == 0
     assert (out / "confusion.png").is_file() and "test_accuracy" in json.loads((out / "metrics.json").read_text())
+
+
+@pytest.mark.parametrize("preset", ["elm-smnist", "digits"])
+def test_a_kept_configuration_is_the_one_that_ran(preset: str, tmp_path: Path) -> None:
+    """With its nulls: what is resumed or evaluated would take the default of `test` for them, 1,000 pictures."""
+    config = parse(preset, ["--trainer.max_epochs", "7"], preset_file(preset))
+    save(config, tmp_path / "config.yaml")
+    again = parse(preset, [], tmp_path / "config.yaml")
+    parts = ("seed", "data", "model", "trainer", "controls")
+    assert [again[part] for part in parts] == [config[part] for part in parts]
+    assert preset == "digits" or again.data.test is None
 
 
 @pytest.mark.parametrize("preset", ["elm-spoken", "elm-spoken-adding"])
@@ -206,6 +250,7 @@ def test_spoken_words_and_their_sums(preset: str, tmp_path: Path, monkeypatch: p
         (["elm-adding", "--leave-out", "speaker"], "--leave-out: elm-adding draws its sequences"),
         (["elm-adding", "--data.grow", "null", "--data.steps", "1"], "steps: expected at least 2, one for each mark"),
         (["elm-adding", "--data.options", '{"symbols": 2}'], "options: adding: AddingProblem.__init__() got an"),
+        (["elm-match", "--data.options", '{"shortest": 30}'], "options: match: spiking.datasets.tasks.match.Del"),
         (["elm-adding", "--data.valid", "0"], "valid, test: expected at least 1 sequence"),
         (
             ["elm-spoken", "--root", "words", "--data.name", "spoken-adding"],
@@ -218,6 +263,8 @@ def test_spoken_words_and_their_sums(preset: str, tmp_path: Path, monkeypatch: p
         (["elm-match", "--data.shortest", "19"], "shortest: expected 20, room for two cues, to 4096 steps, got 19"),
         (["elm-adding", "--data.shortest", "1"], "shortest: expected 2 to 4096 steps, got 1"),
         (["elm-adding", "--data.grow_every", "0"], "grow_every: expected at least 1 epoch, got 0"),
+        (["digits", "--model.synapse_rate", "0.1"], "synapse_rate: expected 1 for a network without ELM neurons whose"),
+        (["elm-adding", "--model.synapse_rate", "1.5"], "synapse_rate: expected at least 0 and at most 1, got 1.5"),
         (["elm-adding", "--model.drop", "1"], "drop: expected 0 or more and below 1, got 1"),
         (["elm-adding", "--model.spike_share", "2"], "spike_share: expected 0 to 1, got 2"),
         (["elm-adding", "--model.network", "spiking.neurons.NoSuch"], "network: expected"),

@@ -110,8 +110,8 @@ class TaskData(pl.LightningDataModule):
 
     def _draw(self, steps: int, samples: int, seed: int) -> Task:
         kind = AddingProblem if self.task == "adding" else DelayedMatch
-        shortest = {} if seed or self.shortest is None else {"shortest": self.shortest}  # seed 0 is to train on
-        return kind(steps=steps, samples=samples, seed=seed, **shortest, **self.options)
+        shortest = self.shortest if seed == 0 else None  # 0 is to train on; whole ones are validated and tested on
+        return kind(steps=steps, samples=samples, seed=seed, shortest=shortest, **self.options)
 
     def _pixels(self) -> tuple[Task, Task, Task]:
         (seen, label), (other, truth) = (images("mnist", split, root=self.root) for split in ("train", "test"))

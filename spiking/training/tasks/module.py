@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-import warnings
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.nn import Module
-from torch.optim import Optimizer
 
 from spiking.datasets.tasks import Windows
 from spiking.events import Events
@@ -82,13 +80,6 @@ class TaskModel(Classifier):
         events, target = batch
         events = thinned(events, self.drop) if self.drop else events
         return self._weighted(*self._step((events, target), "loss", "train_accuracy"))
-
-    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Leave a batch out whose gradient overflowed on its way through the steps, before it is clipped to NaN."""
-        gradients = [p.grad for p in self.parameters() if p.grad is not None]
-        if not torch.nn.utils.get_total_norm(gradients).isfinite():
-            warnings.warn(f"gradient: not finite in batch {self.global_step}, which is left out", stacklevel=2)
-            optimizer.zero_grad()
 
     def validation_step(self, batch: Batch, _: int) -> None:
         """The loss of sequences to choose by."""
