@@ -38,7 +38,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         data = _data(given)  # what is wrong with the data is said before there is a folder
         folder = run_folder(given.out, f"sparsey-{given.what}", given.resume)
-        pieces = Pieces(folder, given)
+        pieces = Pieces(folder, f"sparsey {given.what}", given, ["seeds"])
         with going_on(folder):
             metrics = _STUDIES[given.what](given, folder, data, pieces)
     finally:

@@ -120,6 +120,14 @@ def test_interrupted_studies_go_on(
         assert len(calls) == before + (19 if name == "capacity" else 1)
         found = metrics(out)
         assert found["random.active.K4.sequences"] == 2 if name == "capacity" else found["test_accuracy"] == 1
+    before = len(calls)  # of the digits, which were learned with two seeds
+    assert main([*asked[:-3], "3", *asked[-2:], "--resume"]) == 0 and len(calls) == before + 1
+    capsys.readouterr()
+    for words, said in (
+        (["sparsey", "noise"], "has command sparsey mnist, not sparsey noise"),
+        (["sdr"], "has command sparsey mnist, not sdr"), (asked[:4], "has per-class 2, not 200"),
+    ):  # fmt: skip
+        assert main([*words, "--out", str(out), "--resume"]) == 2 and said in capsys.readouterr().err
 
 
 def test_noise(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
