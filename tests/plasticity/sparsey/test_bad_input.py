@@ -91,8 +91,9 @@ def test_damaged_files_are_named(tmp_path):
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"modules": 6.0}, "modules: expected a whole number of at least 1, got 6.0"), ({"units": "8"}, "units: expected"),
-        ({"units": True}, "units: expected"), ({"persistence": 1.5}, "persistence: expected"),
+        ({"modules": 6.0}, "modules: expected a whole number of at least 1, got 6.0"),
+        ({"units": "8"}, "units: expected"), ({"units": True}, "units: expected"),
+        ({"persistence": 1.5}, "persistence: expected"),
         ({"labels": -1}, "labels: expected a whole number of at least 0, got -1"),
         ({"fan_in": -3}, "fan_in: expected"),
         ({"fan_in": 1.5}, "fan_in: expected"), ({"band": (1.5, 3)}, "band: expected a whole number, got 1.5"),
