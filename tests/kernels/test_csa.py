@@ -194,7 +194,7 @@ def test_opcheck():
 
 
 def test_the_op_is_registered_as_others_are():
-    """As by custom_op: on every device, said to compile, and with changes that a graph which keeps the synapses sees."""
+    """As by custom_op: on every device, said to compile, and a graph that keeps the synapses sees that they changed."""
     for device in ("CPU", "CUDA", "XPU", "MPS", "PrivateUse1"):
         assert torch._C._dispatch_has_computed_kernel_for_dispatch_key("spiking::csa", device)
     assert torch.Tag.pt2_compliant_tag in torch.ops.spiking.csa.default.tags
