@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 
+import numpy as np
 import pytest
 import torch
 
@@ -379,5 +380,11 @@ def test_fields():
     assert around((1, 1)).tolist() == [[0]]
     cross = widen(item(4, inputs=9), (3, 3))
     assert cross.nonzero().flatten().tolist() == [1, 3, 4, 5, 7]
-    with pytest.raises(ValueError, match="size: expected 1 to"):
-        tiles((4, 4), (5, 1), (1, 1))
+    for wrong, said in (
+        (((4, 4), (5, 1), (1, 1)), "size: rows: expected a whole number, 1 to 4, got 5"),
+        (((4, 4), (1, 1), (1, 0)), "step: columns: expected a whole number, 1 to 4, got 0"),
+        (((4, 0), (1, 1), (1, 1)), "shape: columns: expected a whole number of at least 1, got 0"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=said):
+            tiles(*wrong)
+    assert torch.equal(tiles((np.int64(4), 6), (2, np.int64(3)), (2, 3)), tiles((4, 6), (2, 3), (2, 3)))
