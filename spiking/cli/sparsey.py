@@ -137,12 +137,15 @@ def _capacity(given: argparse.Namespace, folder: Path, data: None, pieces: Piece
                 for measure in [partial(capacity, 9, units, seed=seed, **asked)]
             ]
             held, worth = mean(found)
+            each = [one.sequences for one in found]
             rows.append({"units": units, "synapses": found[0].synapses, "sequences": held, "bits_per_synapse": worth})
             name = f"{kind.replace(', ', '_')}.{normalise}.K{units}"
             metrics |= {f"{name}.{key}": float(value) for key, value in rows[-1].items() if key != "units"}
+            metrics |= {f"{name}.least_sequences": float(min(each)), f"{name}.most_sequences": float(max(each))}
+            spread = f" ({min(each)} to {max(each)})" if len(each) > 1 else ""
             print(
                 f"{kind:<21}{NORMALISE[normalise]:<20}Q=9 K={units:<4}{found[0].synapses:>8} weights  "
-                f"{held:6.1f} sequences  {worth:.3f} bits per weight", flush=True,
+                f"{held:6.1f} sequences{spread}  {worth:.3f} bits per weight", flush=True,
             )  # fmt: skip
             if held >= given.sequences:
                 print(f"  all {given.sequences} are held; --sequences asks for more", flush=True)

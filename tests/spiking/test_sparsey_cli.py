@@ -92,6 +92,11 @@ def test_capacity(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert found["random.active.K16.synapses"] == 39_168 and found["random.active.K16.sequences"] == 3
     assert np.isclose(found["random.active.K16.bits_per_synapse"], 30 * 53.18 / 39_168, rtol=1e-4)
     pictures(out, "capacity.png")
+    again = ["sparsey", "capacity", "--out", str(out), "--sequences", "3", "--seeds", "2", "--resume"]
+    assert main(again) == 0 and "   3.0 sequences (3 to 3)  0.041 bits" in capsys.readouterr().out
+    found = metrics(out)
+    low, mean, high = (found[f"random.band.K4.{key}sequences"] for key in ("least_", "", "most_"))
+    assert low + high == 2 * mean and low <= high <= 3
 
 
 def test_interrupted_studies_go_on(
