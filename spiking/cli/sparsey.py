@@ -40,12 +40,11 @@ def main(argv: Sequence[str]) -> int:
         folder = run_folder(given.out, f"sparsey-{given.what}", given.resume)
         pieces = Pieces(folder, f"sparsey {given.what}", given, ["seeds"])
         with going_on(folder):
-            metrics = _STUDIES[given.what](given, folder, data, pieces)
+            from spiking.training.report import write_metrics
+
+            write_metrics(folder / "metrics.json", _STUDIES[given.what](given, folder, data, pieces))
     finally:
         release()
-    from spiking.training.report import write_metrics
-
-    write_metrics(folder / "metrics.json", metrics)
     print(folder)
     return 0
 

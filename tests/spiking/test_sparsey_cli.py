@@ -126,6 +126,13 @@ def test_interrupted_studies_go_on(
         found = metrics(out)
         assert found["random.active.K4.sequences"] == 2 if name == "capacity" else found["test_accuracy"] == 1
     before = len(calls)  # of the digits, which were learned with two seeds
+
+    def stop(*given: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:  # all is measured, not all is written
+        patch.setattr("spiking.training.report.write_metrics", stop)
+        assert main([*asked, "--resume"]) == 1 and "--resume goes on" in capsys.readouterr().err
     assert main([*asked[:-3], "3", *asked[-2:], "--resume"]) == 0 and len(calls) == before + 1
     capsys.readouterr()
     for words, said in (
