@@ -3,7 +3,7 @@
     python benchmarks/sparsey.py
 
 One sequence at a time, as learning must have it, and fifty together, as recognition may; small nets, in which the
-wiring in Python costs most.
+wiring in Python costs most. Before anything is timed both ways must have made the same synapses and the same codes.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 
 import torch
+from torch import Tensor
 
 from spiking.kernels.csa import Draw, Evidence, Wiring, csa, pack
 from spiking.plasticity.sparsey import LevelPlan, Sparsey, around, tiles
@@ -28,6 +29,11 @@ def two_levels() -> Sparsey:
     return Sparsey(144, [low, LevelPlan(torch.arange(4)[None], 7, 8, beside=around((1, 1)))])
 
 
+NETS: dict[str, Callable[[], Sparsey]] = {
+    "Rinkus' net": lambda: Sparsey.from_preset("capacity"), "two levels": two_levels,
+}  # fmt: skip
+
+
 def least(work: Callable[[], object], frames: int) -> float:
     """Processor microseconds a frame, the least of some repeats."""
     work()
@@ -39,18 +45,51 @@ def least(work: Callable[[], object], frames: int) -> float:
     return 1e6 * min(found) / frames
 
 
+class Mac:
+    """The op alone, with the synapses of one mac."""
+
+    def __init__(self, words: int) -> None:
+        self.weight = torch.zeros(1, words, 144, dtype=torch.int32)
+        self.used = torch.zeros(1, 1, dtype=torch.int32)
+
+    def learn(self, x: Tensor, step: int = 0) -> Tensor:
+        """Winners of items in one call."""
+        wiring, evidence = Wiring(9), Evidence([[4.0]])
+        return csa(x, self.weight, wiring, evidence, draw=Draw(0, step), learn=True, used=self.used).winners
+
+    def learn_apart(self, x: Tensor) -> Tensor:
+        """The same, a call for each."""
+        return torch.cat([self.learn(row[None], step) for step, row in enumerate(x)])
+
+
+def check(x: Tensor, items: Tensor) -> None:
+    """Stop unless what is timed side by side gives the same.
+
+    Raises:
+        SystemExit: naming what differs.
+    """
+    one, other = Mac(x.shape[2]), Mac(x.shape[2])
+    if not (torch.equal(one.learn(x), other.learn_apart(x)) and torch.equal(one.weight, other.weight)):
+        raise SystemExit("csa: items in one call and one by one are not learned alike")
+    for name, make in NETS.items():
+        memory, apart = make(), make()
+        learned = memory.learn(items), [apart.learn(item) for item in items]
+        known = memory.recognise(items), [memory.recognise(item) for item in items]
+        for together, alone in (learned, known):
+            for k, winners in enumerate(together.winners):
+                if not torch.equal(winners, torch.cat([trace.winners[k] for trace in alone])):
+                    raise SystemExit(f"{name}: sequences together and one by one have other codes in level {k}")
+
+
 def main() -> dict[str, float]:
     """Print a table and return it."""
     items, found = sequences(SEQUENCES, FRAMES), dict[str, float]()
     x = pack(items.flatten(0, 1)[:, None])
-    weight, used = torch.zeros(1, x.shape[2], 144, dtype=torch.int32), torch.zeros(1, 1, dtype=torch.int32)
-    wiring, evidence = Wiring(9), Evidence([[4.0]])
-    learn = {"draw": Draw(), "learn": True, "used": used}
-    found["csa, 500 items learned in a call"] = least(lambda: csa(x, weight, wiring, evidence, **learn), len(x))
-    found["csa, one item in a call"] = least(
-        lambda: [csa(row[None], weight, wiring, evidence, **learn) for row in x], len(x)
-    )
-    for name, make in (("Rinkus' net", lambda: Sparsey.from_preset("capacity")), ("two levels", two_levels)):
+    check(x, items)
+    mac = Mac(x.shape[2])
+    found["csa, 500 items learned in a call"] = least(lambda: mac.learn(x), len(x))
+    found["csa, one item in a call"] = least(lambda: mac.learn_apart(x), len(x))
+    for name, make in NETS.items():
         memory, frames = make(), SEQUENCES * FRAMES
         found[f"{name}, learning"] = least(lambda memory=memory: memory.learn(items), frames)
         found[f"{name}, one recognised"] = least(lambda memory=memory: memory.recognise(items[0]), FRAMES)

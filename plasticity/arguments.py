@@ -1,4 +1,4 @@
-"""What the theories and memories demand of a number before they count with it."""
+"""What theories, memories and methods demand of a number before they count with it."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def whole(name: str, value: Any, low: int | None = None, high: int | None = None
     Raises:
         ValueError: naming the argument, its range and what came.
     """
-    upper = " or more" if high is None else f" to {limit + '=' if limit else ''}{high}"
-    wanted = f"{name}: expected a whole number{'' if low is None else f', {low}{upper}'}, got {value!r}"
+    ends = f", {low} to {limit + '=' if limit else ''}{high}" if high is not None else f" of at least {low}"
+    wanted = f"{name}: expected a whole number{'' if low is None else ends}, got {value!r}"
     if isinstance(value, bool):
         raise ValueError(wanted)
     try:

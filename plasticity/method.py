@@ -118,16 +118,6 @@ def pair(inputs: Inputs, labels: Tensor | None) -> tuple[Inputs, Tensor]:
     return inputs, labels
 
 
-def counted(name: str, value: Any) -> None:
-    """Refuse what is not a whole number of at least 1.
-
-    Raises:
-        ValueError: naming it.
-    """
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{name}: expected a whole number of at least 1, got {value!r}")
-
-
 def copied(value: Any, device: torch.device | None = None) -> Any:
     """The same state with tensors of its own, in dictionaries and lists too, on a device if one is given."""
     if isinstance(value, Mapping):

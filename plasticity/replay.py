@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from spiking.events import Events
-from spiking.plasticity.method import Batches, Inputs, Method, counted, pair, pick
+from spiking.plasticity.arguments import whole
+from spiking.plasticity.method import Batches, Inputs, Method, pair, pick
 
 
 class Replay(Method):
@@ -35,7 +36,7 @@ class Replay(Method):
         super().__init__()
         for name, number in (("per_class", per_class), ("batch", batch)):
             if number is not None:
-                counted(name, number)
+                whole(name, number, 1)
         self.per_class, self.batch, self.axis = per_class, batch, batch_axis
         self.generator = torch.Generator().manual_seed(seed)
         self.memory: Inputs = None

@@ -394,3 +394,7 @@ def test_sparsey_prints_what_a_frame_costs(
     found = sparsey.main()
     assert len(found) == 8 and all(cost >= 0 for cost in found.values())
     assert capsys.readouterr().out.count("us a frame") == 8
+    nets = iter([sparsey.two_levels(), sparsey.Sparsey.from_preset("capacity")])
+    monkeypatch.setattr(sparsey, "NETS", {"nets that differ": lambda: next(nets)})
+    with pytest.raises(SystemExit, match="nets that differ: sequences together and one by one have other codes"):
+        sparsey.main()

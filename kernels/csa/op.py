@@ -254,10 +254,11 @@ torch.library.define(
     "SymInt modules, SymInt[] parts, float[] exponents, float[] thresholds, SymInt[] levels, Tensor limits, "
     "SymInt fan_in, float[] rule, bool random, bool learn, SymInt seed, SymInt step, str backend) "
     "-> (Tensor, Tensor, Tensor, Tensor)",
+    tags=torch.Tag.pt2_compliant_tag,
 )
 
 
-@torch.library.impl("spiking::csa", ("cpu", "cuda"))
+@torch.library.impl("spiking::csa", "default")  # every device: where no backend is at home the reference runs
 def _csa(
     x: Tensor, weight: Tensor, used: Tensor, norm: Tensor | None, gain: Tensor | None, mask: Tensor | None,
     active: Tensor | None, modules: int, parts: Sequence[int], exponents: Sequence[float], thresholds: Sequence[float],
@@ -267,6 +268,7 @@ def _csa(
     """Winners, familiarity, hypotheses and case."""
     from spiking.kernels.csa import cpu, reference
 
+    torch.autograd.graph.increment_version((weight, used))  # so that a graph that keeps them sees that they changed
     device = x.device
     norm = None if norm is None else norm.to(device, torch.float64).contiguous()
     gain = None if gain is None else gain.to(device, torch.float64).contiguous()

@@ -24,13 +24,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from spiking.plasticity.arguments import whole
 from spiking.plasticity.continual import contexts
 from spiking.plasticity.continual.examples import Batches, Examples, Mixed
 from spiking.plasticity.continual.methods import Plan, build, rank
 from spiking.plasticity.continual.models import default
 from spiking.plasticity.continual.result import Result, load, save
 from spiking.plasticity.continual.streams import Stream
-from spiking.plasticity.method import Method, counted, logits
+from spiking.plasticity.method import Method, logits
 
 MakeModel = Callable[[Stream], nn.Module]
 MakeMethod = Callable[[nn.Module, Stream], Method]
@@ -259,7 +260,7 @@ class _Run:
 
 def _check(stream: Stream, epochs: int, batch_size: int, on: str, every: int | None) -> None:
     for name, value in (("epochs", epochs), ("batch_size", batch_size), ("every", 1 if every is None else every)):
-        counted(name, value)
+        whole(name, value, 1)
     if on not in ("test", "valid"):
         raise ValueError(f"on: expected test or valid, got {on!r}")
     if on == "valid" and any(task.valid is None for task in stream.tasks):

@@ -24,8 +24,8 @@ from torch import Tensor
 
 from spiking.datasets import EventStore, images, load
 from spiking.datasets.split import hold_out_share
+from spiking.plasticity.arguments import whole
 from spiking.plasticity.continual.examples import Examples, Permute, Pictures, Recordings, Rotate, turned_channels
-from spiking.plasticity.method import counted
 
 Source = Any  # the name of a data set, an EventStore, or (images, labels)
 SETTINGS = ("task", "domain", "class")
@@ -136,7 +136,7 @@ def permuted(
         DataError: if files are missing or wrong.
     """
     name, train, tested, shape, classes = _source(source, root, test, binning)
-    counted("tasks", tasks)
+    whole("tasks", tasks, 1)
     first = 100 * run if seed is None else seed
     made = []
     for i in range(tasks):
@@ -160,7 +160,7 @@ def rotated(
         ValueError, DataError: as `permuted`, and if pixels have no places.
     """
     name, train, tested, shape, classes = _source(source, root, test, binning)
-    counted("tasks", tasks)
+    whole("tasks", tasks, 1)
     if shape is None:
         raise ValueError("source: to be turned it must be images (n, H, W) or recordings of a camera with a sensor")
     made = []
@@ -189,7 +189,7 @@ def split(
         raise ValueError(f"setting: expected one of {', '.join(SETTINGS)}, got {setting!r}")
     name, train, tested, shape, total = _source(source, root, test, binning)
     if isinstance(classes, int):
-        counted("classes", classes)
+        whole("classes", classes, 1)
         parts = [list(range(k, min(k + classes, total))) for k in range(0, total, classes)]
     else:
         parts = [[int(c) for c in part] for part in classes]

@@ -22,7 +22,6 @@ from torch import Tensor
 from spiking.plasticity.arguments import whole
 from spiking.plasticity.memory.engine import Memory, checked
 from spiking.plasticity.memory.patterns import share
-from spiking.plasticity.method import counted
 
 
 class Dense(Memory):
@@ -90,7 +89,7 @@ class Dense(Memory):
         Raises:
             ValueError: naming the argument that does not fit.
         """
-        counted("sweeps", sweeps)
+        whole("sweeps", sweeps, 1)
         state = checked("state", state, self.keys.shape[1])
         if not bool((state.abs() == 1).all()):
             raise ValueError("state: expected entries -1 and 1")
@@ -116,7 +115,7 @@ def bit_error(neurons: int, order: int, stored: int) -> float:
     Raises:
         ValueError: naming the argument that does not fit.
     """
-    counted("neurons", neurons)
-    counted("stored", stored)
+    whole("neurons", neurons, 1)
+    whole("stored", stored, 1)
     order = whole("order", order, 2)
     return 0.5 * math.erfc(math.sqrt(neurons ** (order - 1) / (2 * stored * math.prod(range(1, 2 * order - 2, 2)))))

@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from spiking.plasticity.arguments import real
+from spiking.plasticity.arguments import real, whole
 
 
 class Memory:
@@ -30,10 +30,8 @@ class Memory:
     """
 
     def __init__(self, inputs: int, outputs: int, order: int = 2) -> None:
-        for name, value, least in (("inputs", inputs, 1), ("outputs", outputs, 1), ("order", order, 2)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise ValueError(f"{name}: expected a whole number of at least {least}, got {value!r}")
-        self.order = order
+        inputs, outputs = whole("inputs", inputs, 1), whole("outputs", outputs, 1)
+        self.order = whole("order", order, 2)
         self.keys = torch.zeros(0, inputs, dtype=torch.float64)
         self.values = torch.zeros(0, outputs, dtype=torch.float64)
         self.strength = torch.zeros(0, dtype=torch.float64)

@@ -17,10 +17,10 @@ import torch
 from scipy.optimize import brentq
 from torch import Tensor
 
+from spiking.plasticity.arguments import whole
 from spiking.plasticity.memory.dense import Dense
 from spiking.plasticity.memory.engine import checked
 from spiking.plasticity.memory.patterns import share
-from spiking.plasticity.method import counted
 
 
 class Multitasking(Dense):
@@ -53,7 +53,7 @@ def hierarchical(dilution: float, patterns: int) -> list[float]:
         ValueError: naming the argument that does not fit.
     """
     share("dilution", dilution)
-    counted("patterns", patterns)
+    whole("patterns", patterns, 1)
     return [(1 - dilution) * dilution**mu for mu in range(patterns)]
 
 
@@ -63,7 +63,7 @@ def kink(patterns: int) -> float:
     Raises:
         ValueError: if there are fewer than three patterns, for which it never does.
     """
-    counted("patterns", patterns)
+    whole("patterns", patterns, 1)
     if patterns < 3:
         raise ValueError(f"patterns: expected 3 or more, got {patterns}: fewer are stable at every dilution")
     return float(brentq(lambda d: sum(d**k for k in range(1, patterns)) - 1, 0.5, 1 - 1e-9, xtol=1e-15))
@@ -80,7 +80,7 @@ def magnetisations(dilution: float, patterns: int, sweeps: int = 1000) -> list[f
     Raises:
         ValueError: naming the argument that does not fit.
     """
-    counted("sweeps", sweeps)
+    whole("sweeps", sweeps, 1)
     m = torch.tensor(hierarchical(dilution, patterns), dtype=torch.float64)
     if patterns > 8:
         raise ValueError(f"patterns: expected at most 8, got {patterns}")

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from spiking.plasticity.arguments import whole
-from spiking.plasticity.method import counted
 
 
 def patterns(count: int, neurons: int, dilution: float = 0.0, seed: int = 0) -> Tensor:
@@ -25,8 +24,8 @@ def patterns(count: int, neurons: int, dilution: float = 0.0, seed: int = 0) -> 
     Raises:
         ValueError: naming the argument that does not fit.
     """
-    counted("count", count)
-    counted("neurons", neurons)
+    whole("count", count, 1)
+    whole("neurons", neurons, 1)
     share("dilution", dilution)
     generator = torch.Generator().manual_seed(whole("seed", seed))
     sign = 2.0 * torch.randint(2, (count, neurons), generator=generator).double() - 1
@@ -47,7 +46,7 @@ def examples(archetypes: Tensor, count: int, quality: float, seed: int = 0) -> T
     Raises:
         ValueError: naming the argument that does not fit.
     """
-    counted("count", count)
+    whole("count", count, 1)
     share("quality", quality)
     K, N = archetypes.shape
     generator = torch.Generator().manual_seed(whole("seed", seed))

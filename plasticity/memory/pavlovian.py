@@ -20,8 +20,8 @@ import math
 import torch
 from torch import Tensor
 
+from spiking.plasticity.arguments import whole
 from spiking.plasticity.memory.engine import Memory, checked
-from spiking.plasticity.method import counted
 
 RULES = ("hebbian", "delta")
 
@@ -82,8 +82,8 @@ def hebbian_response(pairs: int, d: int) -> tuple[float, float]:
     Raises:
         ValueError: naming the argument that does not fit.
     """
-    counted("pairs", pairs)
-    counted("d", d)
+    whole("pairs", pairs, 1)
+    whole("d", d, 1)
     noise = (pairs - 1) / d
     return noise, 1 / math.sqrt(1 + noise)
 
@@ -107,8 +107,8 @@ def delta_response(pairs: int, d: int, age: int, beta: float = 1.0) -> tuple[flo
     Raises:
         ValueError: naming the argument that does not fit.
     """
-    counted("pairs", pairs)
-    counted("d", d)
+    whole("pairs", pairs, 1)
+    whole("d", d, 1)
     _check_rate(beta)
     if d < 2:
         raise ValueError(f"d: expected at least 2, got {d}")

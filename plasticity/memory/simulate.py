@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import torch
 
+from spiking.plasticity.arguments import whole
 from spiking.plasticity.memory.dense import Dense
 from spiking.plasticity.memory.hopfield import Hopfield
 from spiking.plasticity.memory.multitasking import Multitasking
 from spiking.plasticity.memory.patterns import patterns
 from spiking.plasticity.memory.pavlovian import Pavlovian
-from spiking.plasticity.method import counted
 
 
 def bit_error(
@@ -26,8 +26,8 @@ def bit_error(
     Raises:
         ValueError: naming the argument that does not fit.
     """
-    counted("shown", shown)
-    counted("networks", networks)
+    whole("shown", shown, 1)
+    whole("networks", networks, 1)
     wrong = looked = 0
     for k in range(networks):
         memory = Dense(neurons, order).learn(patterns(stored, neurons, seed=seed + k))
@@ -39,7 +39,7 @@ def bit_error(
 
 def settled_overlap(neurons: int, stored: int, shown: int = 50, seed: int = 0) -> float:
     """The mean overlap of stored patterns with where a Hopfield network settles from them; arguments as `bit_error`."""
-    counted("shown", shown)
+    whole("shown", shown, 1)
     memory = Hopfield(neurons).learn(patterns(stored, neurons, seed=seed))
     state = memory.keys[:shown]
     return float((memory.recall(state) * state).mean())
@@ -96,7 +96,7 @@ def pavlovian(
         ValueError: naming the argument that does not fit.
     """
     for name, value in (("pairs", pairs), ("d", d), ("animals", animals)):
-        counted(name, value)
+        whole(name, value, 1)
     generator = torch.Generator().manual_seed(seed)
     error, cosine = torch.zeros(pairs, dtype=torch.float64), torch.zeros(pairs, dtype=torch.float64)
     for _ in range(animals):

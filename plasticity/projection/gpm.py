@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from spiking.events import Events
-from spiking.plasticity.method import Batches, counted, pick
+from spiking.plasticity.arguments import whole
+from spiking.plasticity.method import Batches, pick
 from spiking.plasticity.projection.base import Projection
 from spiking.plasticity.projection.rows import share
 from spiking.plasticity.traces import Traces, reduce_events
@@ -56,7 +57,7 @@ class GPM(Projection):
         time_first: bool = True,
         fix_vectors: bool = True,
     ) -> None:
-        counted("samples", samples)
+        whole("samples", samples, 1)
         super().__init__(model, layers, "layers", time_first, fix_vectors, orthonormal=True)
         self.model, self.threshold, self.samples, self.axis = model, threshold, samples, batch_axis
         self._thresholds(0)

@@ -26,7 +26,8 @@ from torch import Tensor, nn
 
 from spiking.events import Events
 from spiking.kernels.oja import Lateral, moment, oja, project
-from spiking.plasticity.method import Batches, copied, counted
+from spiking.plasticity.arguments import whole
+from spiking.plasticity.method import Batches, copied
 from spiking.plasticity.projection.base import Projection
 from spiking.plasticity.projection.lateral import Shadow
 from spiking.plasticity.projection.rows import complement, first_rows, leading, share
@@ -92,7 +93,7 @@ class HLOP(Projection):
             raise ValueError(f"energy: expected a share above 0 and up to 1, got {energy}")
         if not isinstance(rows, Mapping):
             raise ValueError(f"rows: expected layer -> number of rows, got {rows!r}")
-        counted("iterations", iterations)
+        whole("iterations", iterations, 1)
         alone = preset == "improved" and form == "gradient"  # orthonormal rows: new ones need only what is left
         super().__init__(model, rows, "rows", time_first, fix_vectors, orthonormal=alone)
         self.preset, self.lateral, self.energy, self.iterations = preset, lateral, energy, iterations

@@ -22,7 +22,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import log_softmax
 
-from spiking.plasticity.method import Batches, Forward, counted, logits, pick
+from spiking.plasticity.arguments import whole
+from spiking.plasticity.method import Batches, Forward, logits, pick
 from spiking.plasticity.regularise.penalty import Spring
 
 FISHERS = ("exact", "sampled", "empirical")
@@ -50,7 +51,7 @@ class EWC(Spring):
     ) -> None:
         if fisher not in FISHERS:
             raise ValueError(f"fisher: expected one of {', '.join(FISHERS)}, got {fisher!r}")
-        counted("samples", samples)
+        whole("samples", samples, 1)
         super().__init__(model, strength / 2)
         self.model, self.forward, self.fisher, self.samples = model, forward or logits(model), fisher, samples
         self.axis = batch_axis

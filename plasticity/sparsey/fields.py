@@ -21,12 +21,12 @@ def tiles(shape: tuple[int, int], size: tuple[int, int], step: tuple[int, int]) 
         (windows, size) long, the places in the grid counted row by row.
 
     Raises:
-        ValueError: if a window is larger than the grid, or a step below 1.
+        ValueError: naming the argument that does not fit, such as a window larger than the grid.
     """
+    shape = _grid(shape)
     for name, given in (("size", size), ("step", step)):
-        known = all(isinstance(own, int) for own in (*given, *shape))
-        if not known or not all(1 <= own <= most for own, most in zip(given, shape, strict=True)):
-            raise ValueError(f"{name}: expected 1 to {shape}, got {given}")
+        for axis, own, most in zip(("rows", "columns"), given, shape, strict=True):
+            whole(f"{name}: {axis}", own, 1, most)
     grid = torch.arange(shape[0] * shape[1]).view(shape)
     return grid.unfold(0, size[0], step[0]).unfold(1, size[1], step[1]).reshape(-1, size[0] * size[1])
 
@@ -45,7 +45,7 @@ def around(shape: tuple[int, int], reach: int = 0) -> Tensor:
         ValueError: naming the argument that does not fit.
     """
     reach = whole("reach", reach, 0)
-    shape = whole("shape: rows", shape[0], 1), whole("shape: columns", shape[1], 1)
+    shape = _grid(shape)
     padded = torch.full((shape[0] + 2 * reach, shape[1] + 2 * reach), -1)
     padded[reach : reach + shape[0], reach : reach + shape[1]] = torch.arange(shape[0] * shape[1]).view(shape)
     side = 2 * reach + 1
@@ -75,3 +75,7 @@ def widen(frames: Tensor, shape: tuple[int, int]) -> Tensor:
     image = frames.reshape(-1, 1, *shape).float()
     wide = torch.maximum(max_pool2d(image, (3, 1), 1, (1, 0)), max_pool2d(image, (1, 3), 1, (0, 1)))
     return (wide > 0).reshape(frames.shape)
+
+
+def _grid(shape: tuple[int, int]) -> tuple[int, int]:
+    return whole("shape: rows", shape[0], 1), whole("shape: columns", shape[1], 1)

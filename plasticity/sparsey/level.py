@@ -10,7 +10,7 @@ features in its field lies within its band. Rinkus 2014, table 1; kernels/csa ha
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,42 +20,11 @@ from spiking.kernels.csa.op import MOST
 from spiking.plasticity.sparsey.backoff import LETTERS, BackOff
 from spiking.plasticity.sparsey.permanence import Permanence
 from spiking.plasticity.sparsey.plan import LevelPlan, code_words
+from spiking.plasticity.sparsey.signals import Codes, Signal, there_are, wired
 
 ALL = BackOff((LETTERS,), (0.0,), (0,))  # of which learning never backs off
 WIRES = ("fields", "beside", "above")
 TIES = 0x5DEECE66D  # turns the seed into that of ties in recognition
-
-
-class Codes(NamedTuple):
-    """The state of a level for B items.
-
-    Attributes:
-        winners: (B, M, Q) int32, -1 for macs that are not active.
-        bits: (B, M, words) int32, the same as bits; 0 where the mac is not active.
-        age: (B, M) frames for which the code has been held; 0 for macs that are not active.
-        worth: (B, M) what the code is worth to others, F(zeta).
-        familiarity: (B, M) G, of the time when the code was chosen.
-    """
-
-    winners: Tensor
-    bits: Tensor
-    age: Tensor
-    worth: Tensor
-    familiarity: Tensor
-
-
-class Signal(NamedTuple):
-    """Words (B, M, W) of one source, and what they are worth, (B, M, W) or `None` for 1."""
-
-    words: Tensor
-    worth: Tensor | None = None
-
-
-class Wires(NamedTuple):
-    """Places (M, n) that macs hear, 0 for none, and which there are; `None` is all."""
-
-    place: Tensor
-    there: Tensor | None
 
 
 class Level:
@@ -74,7 +43,7 @@ class Level:
         self.plan, self.below, self.seed = plan, below, seed
         M, R = plan.fields.shape
         Q, K = plan.modules, plan.units
-        seen = _there(plan.fields)
+        seen = there_are(plan.fields)
         parts, sizes = {"U": words(R)}, {"U": seen * (Q * K)}
         if below is not None:
             parts["U"], sizes["U"] = R * code_words(below), seen * (below.modules * below.units * Q * K)
@@ -84,7 +53,7 @@ class Level:
             parts["O"], sizes["O"] = words(R), seen * (Q * K)
         if plan.beside is not None:
             n = plan.beside.shape[1]
-            parts["H"], sizes["H"] = n * code_words(plan), _there(plan.beside) * (Q * K) ** 2 - Q * K * K
+            parts["H"], sizes["H"] = n * code_words(plan), there_are(plan.beside) * (Q * K) ** 2 - Q * K * K
         if plan.above is not None:
             if higher is None:
                 raise ValueError("above: there is no level above")
@@ -92,7 +61,7 @@ class Level:
                 raise ValueError(f"above: expected macs 0 to {len(higher.fields) - 1}, got {int(plan.above.max())}")
             n = plan.above.shape[1]
             parts["D"] = n * code_words(higher)
-            sizes["D"] = _there(plan.above) * (higher.modules * higher.units * Q * K)
+            sizes["D"] = there_are(plan.above) * (higher.modules * higher.units * Q * K)
         if plan.labels:
             parts["L"], sizes["L"] = words(plan.labels), torch.full((M,), plan.labels * Q * K)
         for letter in plan.exponents:
@@ -101,7 +70,7 @@ class Level:
         for case in () if plan.back_off is None else plan.back_off.cases:
             if not set(case) & set(parts):
                 raise ValueError(f"back_off: case {case} has no source of this level, which has {', '.join(parts)}")
-        self.wires = _wired({name: getattr(plan, name) for name in WIRES})
+        self.wires = wired({name: getattr(plan, name) for name in WIRES})
         self.parts, self.sizes = parts, torch.stack(list(sizes.values()), 1)
         self.limits = torch.full_like(self.sizes, MOST)  # synapses beyond which a matrix is frozen
         if plan.freeze is not None:
@@ -127,7 +96,7 @@ class Level:
             setattr(moved, name, None if part is None else part.to(device))
         wires: dict[str, Any] = {name: getattr(self.plan, name) for name in WIRES}
         wires = {name: None if which is None else which.to(device) for name, which in wires.items()}
-        moved.plan, moved.wires = replace(self.plan, **wires), _wired(wires)
+        moved.plan, moved.wires = replace(self.plan, **wires), wired(wires)
         return moved
 
     @property
@@ -261,8 +230,6 @@ class Level:
     def _worth(self, hypotheses: Tensor) -> Tensor:
         """F(zeta), zeta the mean number of equal hypotheses of a module, rounded, at least 1."""
         zeta = (hypotheses.double() / self.plan.modules).round().clamp(min=1)
-        if self.plan.hypotheses is None:
-            return torch.ones_like(zeta)
         A, B = self.plan.ambiguity
         value = zeta**A if self.plan.hypotheses == "boost" else 1 / zeta
         return torch.where(zeta > B, 0.0, value)
@@ -285,43 +252,3 @@ class Level:
             for signal in (signals[letter] for letter in self.parts)
         ]  # fmt: skip
         return torch.cat(ones, -1)
-
-
-def _there(which: Tensor) -> Tensor:
-    """(M,) how many of a mac's features or macs there are; -1 is none."""
-    return (which >= 0).sum(1).cpu()
-
-
-def _wired(wires: dict[str, Tensor | None]) -> dict[str, Wires]:
-    return {
-        name: Wires(which.clamp(min=0), None if bool((which >= 0).all()) else which >= 0)
-        for name, which in wires.items() if which is not None
-    }  # fmt: skip
-
-
-def gather(codes: Codes, wires: Wires, weigh: bool) -> Signal:
-    """The codes of other macs as one source."""
-    bits = codes.bits[:, wires.place]
-    if wires.there is not None:
-        bits = torch.where(wires.there[None, :, :, None], bits, 0)
-    if not weigh:
-        return Signal(bits.flatten(2))
-    worth = codes.worth[:, wires.place][..., None].expand(bits.shape)
-    return Signal(bits.flatten(2), worth.flatten(2).contiguous())
-
-
-def active_below(codes: Codes, wires: Wires) -> Tensor:
-    """(B, M) how many macs of each field are active."""
-    active = (codes.age > 0)[:, wires.place]
-    return (active if wires.there is None else active & wires.there).sum(2)
-
-
-def seen(frames: Tensor, level: Level) -> tuple[dict[str, Tensor], Tensor]:
-    """Words of U and O of a first level and the number of active features, from frames (..., N) bool."""
-    place, there = level.wires["fields"]
-    on = frames[..., place]
-    on = on if there is None else on & there
-    found = {"U": pack(on)}
-    if level.plan.off:
-        found["O"] = pack(~on if there is None else ~on & there)
-    return found, on.sum(-1)

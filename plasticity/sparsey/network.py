@@ -1,7 +1,7 @@
 """Sparsey: levels of macs that learn sequences of binary frames, each in one pass and in time that does not grow.
 
-Rinkus 2014, "Sparsey: event recognition via deep hierarchical sparse distributed codes". At each frame the levels
-choose their codes from the lowest up; what a mac hears from beside and above are codes of the frame before (level.py).
+Rinkus 2014, "Sparsey: event recognition via deep hierarchical sparse distributed codes"; frames.py has what happens at
+a frame, level.py how a level chooses its codes.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 import os
 import warnings
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,27 +19,16 @@ from spiking.kernels.backend import resolve
 from spiking.kernels.csa import pack, unpack
 from spiking.plasticity.arguments import real, whole
 from spiking.plasticity.sparsey import check, storage
-from spiking.plasticity.sparsey.level import Codes, Level, Signal, active_below, gather, seen
+from spiking.plasticity.sparsey.frames import SHARE, Trace, joined, states, traced
+from spiking.plasticity.sparsey.level import Level
 from spiking.plasticity.sparsey.plan import LevelPlan
 
-SHARE = 256  # items of a pass
+LEAST = 1e-3  # familiarity of what is not familiar at all, so that one mac does not rule a label out
 MASK = (1 << 64) - 1  # seeds are words of 64 bits
 
 
 class FrozenWarning(UserWarning):
     """A memory was asked to learn what it can store in part only, or not at all: matrices are frozen, or units full."""
-
-
-class Trace(NamedTuple):
-    """What a memory did, a tensor for each level.
-
-    Attributes:
-        winners: (S, T, M, Q) int32, -1 where a mac was not active.
-        familiarity: (S, T, M) G, 0 where it was not.
-    """
-
-    winners: tuple[Tensor, ...]
-    familiarity: tuple[Tensor, ...]
 
 
 class Sparsey:
@@ -144,7 +133,7 @@ class Sparsey:
         if x.shape[1] == 1 and not any(plan.fades for plan in self.plans):
             trace = self._run(x, labels, True)
         else:
-            trace = _joined([self._run(x[s : s + 1], labels[s : s + 1], True) for s in range(len(x))])
+            trace = joined([self._run(x[s : s + 1], labels[s : s + 1], True) for s in range(len(x))])
         said = self._closed()
         if said not in ("", self._said):
             self._said = said
@@ -169,7 +158,7 @@ class Sparsey:
         x = check.frames(items, self.inputs, self.device)
         labels = self._labels(label, len(x))
         parts = range(0, len(x), SHARE)
-        return _joined([self._run(x[s : s + SHARE], labels[s : s + SHARE], False) for s in parts])
+        return joined([self._run(x[s : s + SHARE], labels[s : s + SHARE], False) for s in parts])
 
     @torch.no_grad()
     def familiarity(self, items: Any) -> Tensor:
@@ -311,67 +300,13 @@ class Sparsey:
         return given.expand(S) if given.ndim else given.repeat(S)
 
     def _run(self, x: Tensor, labels: Tensor, learn: bool, free: int | None = None) -> Trace:
-        """All frames of B sequences (B, T, N); from frame `free` on, macs go on from their past alone.
-
-        The loop over frames stands here, not in a kernel: levels hear what others chose at the frame before.
-        """
-        B = len(x)
+        """All frames of B sequences (B, T, N); from frame `free` on, macs go on from their past alone."""
         label = None
         if self.labels:
-            hot = labels[:, None] == torch.arange(self.labels, device=x.device)
-            label = pack(hot)[:, None]
-        state = [level.silent(B) for level in self.levels]
-        rows: list[list[Codes]] = []
-        for t, (signals, count) in enumerate(self._seen(x)):
-            alone = free is not None and t >= free
-            state = self._frame(signals, count, label, state, learn, self.step if learn else t, t == 0, alone)
+            label = pack(labels[:, None] == torch.arange(self.labels, device=x.device))[:, None]
+        rows = []
+        for state in states(self.levels, x, label, learn, self.step if learn else 0, self.backend, free):
             rows.append(state)
             if learn:
-                self.step += B
-        return Trace(
-            tuple(torch.stack([row[k].winners for row in rows], 1) for k in range(len(state))),
-            tuple(torch.stack([row[k].familiarity for row in rows], 1) for k in range(len(state))),
-        )
-
-    def _seen(self, x: Tensor) -> Iterator[tuple[dict[str, Signal], Tensor]]:
-        """What the first level sees of each frame, and how much of it is active; many short frames at a time."""
-        for frames in x.split(max(1, SHARE // len(x)), 1):
-            words, count = seen(frames, self.levels[0])
-            for t in range(frames.shape[1]):
-                yield {letter: Signal(row[:, t]) for letter, row in words.items()}, count[:, t]
-
-    def _frame(
-        self, signals: dict[str, Signal], count: Tensor, label: Tensor | None, before: list[Codes], learn: bool,
-        step: int, first: bool, free: bool,
-    ) -> list[Codes]:
-        """The codes of every level at one frame, from what is seen and those of the frame before."""
-        after: list[Codes] = []
-        for k, level in enumerate(self.levels):
-            plan, wires = level.plan, level.wires
-            if k == 0:
-                if free and "O" in signals:
-                    signals["O"] = Signal(torch.zeros_like(signals["O"].words))
-            else:
-                signals = {"U": gather(after[k - 1], wires["fields"], self.levels[k - 1].plan.hypotheses is not None)}
-                count = active_below(after[k - 1], wires["fields"])
-            if plan.beside is not None:
-                signals["H"] = gather(before[k], wires["beside"], plan.hypotheses is not None)
-            if plan.above is not None:
-                signals["D"] = gather(before[k + 1], wires["above"], self.levels[k + 1].plan.hypotheses is not None)
-            if plan.labels:
-                assert label is not None
-                signals["L"] = Signal(label.expand(-1, len(plan.fields), -1))
-            active = before[k].age > 0 if free and k == 0 else level.in_band(count)
-            plain = len(self.levels) == 1 and plan.beside is None
-            after.append(level.choose(signals, count, active, before[k], learn, step, self.backend, first, plain))
-        return after
-
-
-LEAST = 1e-3  # familiarity of what is not familiar at all, so that one mac does not rule a label out
-
-
-def _joined(traces: list[Trace]) -> Trace:
-    return Trace(
-        tuple(torch.cat(parts) for parts in zip(*(trace.winners for trace in traces), strict=True)),
-        tuple(torch.cat(parts) for parts in zip(*(trace.familiarity for trace in traces), strict=True)),
-    )
+                self.step += len(x)
+        return traced(rows)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import math
 import os
-import sys
 from collections.abc import Sequence
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
@@ -20,6 +19,7 @@ import yaml
 
 from spiking.cli.jobs import Board, Steps, Tell, side_by_side, teller
 from spiking.cli.mistake import Mistake
+from spiking.cli.pieces import going_on
 from spiking.cli.run_folder import release, run_folder
 from spiking.datasets.errors import DataError
 
@@ -88,7 +88,7 @@ def _all(
     jobs = min(given.jobs or cores, len(plan))
     work = partial(_one, given, options, folder, max(1, cores // jobs))
     try:
-        with Board() as board:
+        with going_on(folder), Board() as board:
             if jobs == 1:
                 found = [_one(given, options, folder, None, *pair, stream, board.take) for pair in plan]
             else:
@@ -98,9 +98,6 @@ def _all(
             f"a run was killed, maybe for want of memory; the same command with --out {folder} --resume goes on, "
             "--jobs 1 needs the least"
         ) from error
-    except KeyboardInterrupt:
-        print(f"the same command with --out {folder} --resume goes on", file=sys.stderr)
-        raise
     results: dict[str, dict[int, Result]] = {method: {} for method in methods}
     for (method, seed), result in zip(plan, found, strict=True):
         results[method][seed] = result

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,16 +22,21 @@ class Pieces:
 
     Arguments:
         folder: of the run.
+        command: its name.
         given: the command's options; those of an interrupted run must be the same.
+        free: options that may differ, as they only say how many pieces there are.
 
     Raises:
         Mistake: naming an option that differs.
         DataError: if the file is damaged.
     """
 
-    def __init__(self, folder: Path, given: Namespace) -> None:
+    def __init__(self, folder: Path, command: str, given: Namespace, free: Collection[str] = ()) -> None:
         self.path = folder / NAME
-        self.options = {name: value for name, value in vars(given).items() if name not in ("out", "resume", "root")}
+        apart = {"out", "resume", *free}
+        self.options = {"command": command} | {
+            name: value for name, value in vars(given).items() if name not in apart and not name.endswith("root")
+        }
         self.found: dict[str, Any] = {}
         if not given.resume or not self.path.exists():
             return
@@ -48,13 +53,16 @@ class Pieces:
     def of(self, name: str, measure: Callable[[], Any]) -> Any:
         """What was found under a name, measured if it was not yet."""
         if name not in self.found:
-            found = json.loads(json.dumps(measure(), default=float))  # the same whether measured now or read
-            self.found[name] = found
-            temporary = self.path.with_suffix(".tmp")
-            temporary.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_text(json.dumps({"options": self.options, "found": self.found}))
-            os.replace(temporary, self.path)
+            self.keep(name, measure())
         return self.found[name]
+
+    def keep(self, name: str, result: Any) -> None:
+        """Write down what was found under a name."""
+        self.found[name] = json.loads(json.dumps(result, default=float))  # the same whether measured now or read
+        temporary = self.path.with_suffix(".tmp")
+        temporary.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(json.dumps({"options": self.options, "found": self.found}))
+        os.replace(temporary, self.path)
 
 
 @contextmanager

@@ -51,7 +51,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         folder = run_folder(given.out, "sdr", given.resume)
         folder.mkdir(parents=True, exist_ok=True)
-        pieces = Pieces(folder, given)
+        pieces = Pieces(folder, "sdr", given, ["parts"])
         with going_on(folder):
             return _all(given, parts, folder, pieces)
     finally:

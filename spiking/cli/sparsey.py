@@ -38,14 +38,13 @@ def main(argv: Sequence[str]) -> int:
     try:
         data = _data(given)  # what is wrong with the data is said before there is a folder
         folder = run_folder(given.out, f"sparsey-{given.what}", given.resume)
-        pieces = Pieces(folder, given)
+        pieces = Pieces(folder, f"sparsey {given.what}", given, ["seeds"])
         with going_on(folder):
-            metrics = _STUDIES[given.what](given, folder, data, pieces)
+            from spiking.training.report import write_metrics
+
+            write_metrics(folder / "metrics.json", _STUDIES[given.what](given, folder, data, pieces))
     finally:
         release()
-    from spiking.training.report import write_metrics
-
-    write_metrics(folder / "metrics.json", metrics)
     print(folder)
     return 0
 
@@ -137,12 +136,15 @@ def _capacity(given: argparse.Namespace, folder: Path, data: None, pieces: Piece
                 for measure in [partial(capacity, 9, units, seed=seed, **asked)]
             ]
             held, worth = mean(found)
+            each = [one.sequences for one in found]
             rows.append({"units": units, "synapses": found[0].synapses, "sequences": held, "bits_per_synapse": worth})
             name = f"{kind.replace(', ', '_')}.{normalise}.K{units}"
             metrics |= {f"{name}.{key}": float(value) for key, value in rows[-1].items() if key != "units"}
+            metrics |= {f"{name}.least_sequences": float(min(each)), f"{name}.most_sequences": float(max(each))}
+            spread = f" ({min(each)} to {max(each)})" if len(each) > 1 else ""
             print(
                 f"{kind:<21}{NORMALISE[normalise]:<20}Q=9 K={units:<4}{found[0].synapses:>8} weights  "
-                f"{held:6.1f} sequences  {worth:.3f} bits per weight", flush=True,
+                f"{held:6.1f} sequences{spread}  {worth:.3f} bits per weight", flush=True,
             )  # fmt: skip
             if held >= given.sequences:
                 print(f"  all {given.sequences} are held; --sequences asks for more", flush=True)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import csv
 import itertools
-import json
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spiking.cli.mistake import Mistake
+from spiking.cli.pieces import Pieces, going_on
 from spiking.cli.run_folder import release, run_folder
 from spiking.datasets.errors import DataError
 
@@ -22,10 +23,8 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, Any]
     Trials = dict[Trial, tuple[float, float]]
-    Known = dict[str, Trials]
 
 WITH, WITHOUT = "liquids", "input counts"
-PAIRS = "pairs.csv"
 
 
 def main(argv: Sequence[str]) -> int:
@@ -36,8 +35,9 @@ def main(argv: Sequence[str]) -> int:
             raise Mistake(f"--{name}: expected at least 1, got {getattr(given, name)}")
     try:
         folder = run_folder(given.out, "reservoir-zeroshot", given.resume)
-        known = _known(given, folder)
-        return _all(given, _sides(given), folder, known)
+        pieces = Pieces(folder, "reservoir zeroshot", given, ["seeds", "published"])
+        with going_on(folder):
+            return _all(given, _sides(given), folder, pieces)
     except (DataError, Mistake):
         raise
     except ValueError as error:
@@ -46,7 +46,7 @@ def main(argv: Sequence[str]) -> int:
         release()
 
 
-def _all(given: argparse.Namespace, sides: dict[str, tuple[Side, Side]], folder: Path, known: Known) -> int:
+def _all(given: argparse.Namespace, sides: dict[str, tuple[Side, Side]], folder: Path, pieces: Pieces) -> int:
     from spiking import plots
     from spiking.reservoir.zeroshot import Recipe, all_pairs, published
     from spiking.training.report import write_metrics
@@ -54,42 +54,44 @@ def _all(given: argparse.Namespace, sides: dict[str, tuple[Side, Side]], folder:
     start, metrics, tables = time.perf_counter(), dict[str, float](), {}
     recipe = Recipe(width=given.width, batch=given.batch, epochs=given.epochs)
     classes = int(max(side.train_labels.max() for pair in sides.values() for side in pair)) + 1
-    trials = len(list(itertools.combinations(range(classes), 2))) * given.seeds
-    try:
-        for name, pair in sides.items():
-            short = name.replace(" ", "_")
-            if given.published:
-                found = published(*pair)
-                metrics |= {f"{short}.published_{key}": value for key, value in found.items()}
-                percent = {key: f"{100 * value:.1f} %" for key, value in found.items()}
-                print(f"{name}, published protocol, digits 8 and 9 unseen, the epoch chosen on the test sets:")
-                print(f"  unseen {percent['unseen_selected_on_test']}, seen {percent['seen_selected_on_test']}")
-                print(f"  after the last epoch {percent['unseen_last']} and {percent['seen_last']}", flush=True)
-            done = known[name]
-            if done:
-                print(f"{name}: {len(done)} of {trials} are there from before", flush=True)
+    trials = [(a, b, seed) for a, b in itertools.combinations(range(classes), 2) for seed in range(given.seeds)]
+    for name, pair in sides.items():
+        short = name.replace(" ", "_")
+        if given.published:
+            found = pieces.of(f"{name}, published", partial(published, *pair))
+            metrics |= {f"{short}.published_{key}": value for key, value in found.items()}
+            percent = {key: f"{100 * value:.1f} %" for key, value in found.items()}
+            print(f"{name}, published protocol, digits 8 and 9 unseen, the epoch chosen on the test sets:")
+            print(f"  unseen {percent['unseen_selected_on_test']}, seen {percent['seen_selected_on_test']}")
+            print(f"  after the last epoch {percent['unseen_last']} and {percent['seen_last']}", flush=True)
+        places = {trial: f"{name}, unseen {trial[0]} and {trial[1]}, seed {trial[2]}" for trial in trials}
+        done: Trials = {trial: pieces.found[place] for trial, place in places.items() if place in pieces.found}
+        if done:
+            print(f"{name}: {len(done)} of {len(trials)} are there from before", flush=True)
 
-            def keep(trial: Trial, result: tuple[float, float], name: str = name, done: Trials = done) -> None:
-                a, b, seed = trial
-                done[trial] = result
-                with (folder / PAIRS).open("a", newline="") as file:
-                    csv.writer(file).writerow([name, f"{a} {b}", seed, *result])
-                said = f"unseen {a} and {b}, seed {seed}: {100 * result[1]:.0f} %, seen {100 * result[0]:.0f} %"
-                print(f"{name}, {len(done)} of {trials}: {said}", flush=True)
+        def keep(
+            trial: Trial, result: tuple[float, float], places: dict[Trial, str] = places, done: Trials = done
+        ) -> None:
+            pieces.keep(places[trial], result)
+            done[trial] = result
+            said = f"{len(done)} of {len(trials)}, {places[trial]}"
+            print(f"{said}: {100 * result[1]:.0f} %, seen {100 * result[0]:.0f} %", flush=True)
 
-            tables[name] = all_pairs(*pair, range(given.seeds), recipe, keep, classes, done)
-            metrics |= _numbers(tables[name], short)
-    except KeyboardInterrupt:
-        metrics["interrupted"] = 1
-        print(f"interrupted; the same command with --out {folder} --resume goes on")
+        tables[name] = all_pairs(*pair, range(given.seeds), recipe, keep, classes, done)
+        metrics |= _numbers(tables[name], short)
     metrics["seconds"] = time.perf_counter() - start
     write_metrics(folder / "metrics.json", metrics)
-    if tables:
-        plots.unseen_pairs({name: table[..., 1] for name, table in tables.items()}).savefig(folder / "pairs.png")
+    with (folder / "pairs.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["features", "unseen", "seed", "accuracy_seen", "accuracy_unseen"])
+        for name, table in tables.items():
+            results = table.reshape(-1, 2).tolist()
+            rows.writerows([name, f"{a} {b}", seed, *both] for (a, b, seed), both in zip(trials, results, strict=True))
+    plots.unseen_pairs({name: table[..., 1] for name, table in tables.items()}).savefig(folder / "pairs.png")
     for name, table in tables.items():
         print(_line(name, metrics, name.replace(" ", "_"), table))
     print(folder)
-    return 1 if "interrupted" in metrics else 0
+    return 0
 
 
 def _numbers(table: Array, short: str) -> dict[str, float]:
@@ -119,37 +121,6 @@ def _line(name: str, metrics: dict[str, float], short: str, table: Array) -> str
         f"{100 * of['unseen_most']:.0f}; chance 50), {of['pairs_above_half']} pairs above a half, "
         f"seen {100 * of['seen']:.1f} %"
     )
-
-
-def _known(given: argparse.Namespace, folder: Path) -> Known:
-    """Trials of the run that is gone on with, and a file for those to come.
-
-    Raises:
-        Mistake: if that run had other options.
-        DataError: if its table can't be read.
-    """
-    found: Known = {WITH: {}, WITHOUT: {}}
-    folder.mkdir(parents=True, exist_ok=True)
-    options = {k: v for k, v in vars(given).items() if k not in ("zeroshot", "out", "resume", "published", "seeds")}
-    options = {name: value for name, value in options.items() if not name.endswith("_root")}
-    settings, table = folder / "settings.json", folder / PAIRS
-    if not (settings.exists() and table.exists()):
-        settings.write_text(json.dumps(options, indent=2) + "\n")
-        table.write_text("features,unseen,seed,accuracy_seen,accuracy_unseen\n")
-        return found
-    try:
-        before = json.loads(settings.read_text())
-        for row in csv.DictReader(table.read_text().splitlines()):
-            a, b = row["unseen"].split()
-            trial = int(a), int(b), int(row["seed"])
-            found[row["features"]][trial] = float(row["accuracy_seen"]), float(row["accuracy_unseen"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{folder}: expected the run of an earlier command ({error})") from error
-    other = [name for name in options if before.get(name) != options[name]]
-    if other:
-        name = other[0]
-        raise Mistake(f"--{name}: the run in {folder} had {before.get(name)!r}, got {options[name]!r}")
-    return found
 
 
 def _sides(given: argparse.Namespace) -> dict[str, tuple[Side, Side]]:

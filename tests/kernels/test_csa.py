@@ -193,6 +193,19 @@ def test_opcheck():
     torch.library.opcheck(torch.ops.spiking.csa, given)
 
 
+def test_the_op_is_registered_as_others_are():
+    """As by custom_op: on every device, said to compile, and a graph that keeps the synapses sees that they changed."""
+    for device in ("CPU", "CUDA", "XPU", "MPS", "PrivateUse1"):
+        assert torch._C._dispatch_has_computed_kernel_for_dispatch_key("spiking::csa", device)
+    assert torch.Tag.pt2_compliant_tag in torch.ops.spiking.csa.default.tags
+    x, weight, used = torch.ones(1, 1, 1).int(), torch.zeros(1, 1, 4).int(), torch.zeros(1, 1).int()
+    scale = torch.ones((), requires_grad=True)
+    product = scale * weight  # keeps weight
+    csa(x, weight, Wiring(2), draw=Draw(), learn=True, used=used)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        product.sum().backward()
+
+
 def test_compiles_whole():
     x = torch.ones(2, 1, 1, dtype=torch.int32)
 

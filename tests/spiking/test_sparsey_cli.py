@@ -92,6 +92,11 @@ def test_capacity(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert found["random.active.K16.synapses"] == 39_168 and found["random.active.K16.sequences"] == 3
     assert np.isclose(found["random.active.K16.bits_per_synapse"], 30 * 53.18 / 39_168, rtol=1e-4)
     pictures(out, "capacity.png")
+    again = ["sparsey", "capacity", "--out", str(out), "--sequences", "3", "--seeds", "2", "--resume"]
+    assert main(again) == 0 and "   3.0 sequences (3 to 3)  0.041 bits" in capsys.readouterr().out
+    found = metrics(out)
+    low, mean, high = (found[f"random.band.K4.{key}sequences"] for key in ("least_", "", "most_"))
+    assert low + high == 2 * mean and low <= high <= 3
 
 
 def test_interrupted_studies_go_on(
@@ -120,6 +125,21 @@ def test_interrupted_studies_go_on(
         assert len(calls) == before + (19 if name == "capacity" else 1)
         found = metrics(out)
         assert found["random.active.K4.sequences"] == 2 if name == "capacity" else found["test_accuracy"] == 1
+    before = len(calls)  # of the digits, which were learned with two seeds
+
+    def stop(*given: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:  # all is measured, not all is written
+        patch.setattr("spiking.training.report.write_metrics", stop)
+        assert main([*asked, "--resume"]) == 1 and "--resume goes on" in capsys.readouterr().err
+    assert main([*asked[:-3], "3", *asked[-2:], "--resume"]) == 0 and len(calls) == before + 1
+    capsys.readouterr()
+    for words, said in (
+        (["sparsey", "noise"], "has command sparsey mnist, not sparsey noise"),
+        (["sdr"], "has command sparsey mnist, not sdr"), (asked[:4], "has per-class 2, not 200"),
+    ):  # fmt: skip
+        assert main([*words, "--out", str(out), "--resume"]) == 2 and said in capsys.readouterr().err
 
 
 def test_noise(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -44,7 +44,7 @@ def test_items_that_do_not_fit_leave_the_memory_as_it_was():
 def test_bad_plans_and_labels():
     f = torch.arange(8).view(2, 4)
     for words, call in (
-        ("modules: expected a whole number, 1 or more, got 0", lambda: LevelPlan(f, 0, 4)),
+        ("modules: expected a whole number of at least 1, got 0", lambda: LevelPlan(f, 0, 4)),
         ("fields: expected", lambda: LevelPlan(f[0], 2, 4)),
         ("band: expected", lambda: LevelPlan(f, 2, 4, band=(4, 3))),
         ("exponents: expected", lambda: LevelPlan(f, 2, 4, exponents={"X": 1})),
@@ -91,9 +91,11 @@ def test_damaged_files_are_named(tmp_path):
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"modules": 6.0}, "modules: expected a whole number, 1 or more, got 6.0"), ({"units": "8"}, "units: expected"),
-        ({"units": True}, "units: expected"), ({"persistence": 1.5}, "persistence: expected"),
-        ({"labels": -1}, "labels: expected a whole number, 0 or more, got -1"), ({"fan_in": -3}, "fan_in: expected"),
+        ({"modules": 6.0}, "modules: expected a whole number of at least 1, got 6.0"),
+        ({"units": "8"}, "units: expected"), ({"units": True}, "units: expected"),
+        ({"persistence": 1.5}, "persistence: expected"),
+        ({"labels": -1}, "labels: expected a whole number of at least 0, got -1"),
+        ({"fan_in": -3}, "fan_in: expected"),
         ({"fan_in": 1.5}, "fan_in: expected"), ({"band": (1.5, 3)}, "band: expected a whole number, got 1.5"),
         ({"band": (1, 2, 3)}, "band: expected 1 <= least <= most"), ({"band": 4}, "band: expected"),
         ({"exponents": [1]}, "exponents: expected numbers"), ({"exponents": {"U": "2"}}, "exponents: U: expected"),
@@ -135,10 +137,10 @@ def test_bad_wires():
          lambda: Sparsey(8, [LevelPlan(f, 2, 4, above=torch.tensor([[3], [0]])), top])),
         ("plans: expected a list of LevelPlan", lambda: Sparsey(8, LevelPlan(f, 2, 4))),
         ("plans: expected a list of LevelPlan", lambda: Sparsey(8, [3])),
-        ("inputs: expected a whole number, 1 or more, got -8", lambda: Sparsey(-8, [LevelPlan(f, 2, 4)])),
+        ("inputs: expected a whole number of at least 1, got -8", lambda: Sparsey(-8, [LevelPlan(f, 2, 4)])),
         ("device: expected one that holds numbers", lambda: Sparsey(8, [LevelPlan(f, 2, 4)]).to("meta")),
-        ("step: expected", lambda: tiles((4, 4), (2, 2), (0, 1))),
-        ("size: expected", lambda: tiles((4, 4), (2.0, 2), (1, 1))),
+        ("step: rows: expected", lambda: tiles((4, 4), (2, 2), (0, 1))),
+        ("size: rows: expected", lambda: tiles((4, 4), (2.0, 2), (1, 1))),
         ("reach: expected", lambda: around((2, 2), -1)), ("shape: rows: expected", lambda: around((0, 2))),
         ("frames: expected", lambda: widen(item(1), (5, 5))),
         ("frames: expected", lambda: widen(item(1) * 0.5, (12, 12))),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 
+import numpy as np
 import pytest
 import torch
 
@@ -169,7 +170,7 @@ def test_a_mac_outside_its_band_stays_silent():
     assert not memory.levels[0].weight[1].any()
 
 
-@pytest.mark.parametrize(("name", "wanted"), [(None, [1, 1, 1]), ("boost", [1, 4, 0]), ("divide", [1, 0.5, 0])])
+@pytest.mark.parametrize(("name", "wanted"), [("boost", [1, 4, 0]), ("divide", [1, 0.5, 0])])
 def test_what_codes_of_several_hypotheses_are_worth(name, wanted):
     plan = LevelPlan(torch.arange(4)[None], 4, 8, hypotheses=name, ambiguity=(2.0, 3))
     worth = Level(plan, None, None, 0)._worth(torch.tensor([[3, 8, 20]]))  # zeta of 1, 2 and 5
@@ -379,5 +380,11 @@ def test_fields():
     assert around((1, 1)).tolist() == [[0]]
     cross = widen(item(4, inputs=9), (3, 3))
     assert cross.nonzero().flatten().tolist() == [1, 3, 4, 5, 7]
-    with pytest.raises(ValueError, match="size: expected 1 to"):
-        tiles((4, 4), (5, 1), (1, 1))
+    for wrong, said in (
+        (((4, 4), (5, 1), (1, 1)), "size: rows: expected a whole number, 1 to 4, got 5"),
+        (((4, 4), (1, 1), (1, 0)), "step: columns: expected a whole number, 1 to 4, got 0"),
+        (((4, 0), (1, 1), (1, 1)), "shape: columns: expected a whole number of at least 1, got 0"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=said):
+            tiles(*wrong)
+    assert torch.equal(tiles((np.int64(4), 6), (2, np.int64(3)), (2, 3)), tiles((4, 6), (2, 3), (2, 3)))

@@ -84,15 +84,18 @@ def test_the_command(recordings: Path, tmp_path: Path, capsys: pytest.CaptureFix
     assert (folder / "pairs.png").stat().st_size > 5_000
     again = [*digits, *small[:-1], str(folder), "--resume"]
     table = (folder / "pairs.csv").read_text()
-    (folder / "pairs.csv").write_text("".join(table.splitlines(keepends=True)[:-3]))  # as if stopped before the last 3
+    kept = json.loads((folder / "pieces.json").read_text())
+    for name in list(kept["found"])[-3:]:  # as if stopped before the last 3
+        del kept["found"][name]
+    (folder / "pieces.json").write_text(json.dumps(kept))
     assert main(["reservoir", "zeroshot", *again]) == 0
     said = capsys.readouterr().out
-    assert "input counts: 42 of 45 are there from before" in said and said.count("input counts, 4") == 3
+    assert "input counts: 42 of 45 are there from before" in said and said.count("of 45, input counts, unseen") == 3
     assert (folder / "pairs.csv").read_text() == table  # the same numbers to the last digit
     capsys.readouterr()
     assert main(["reservoir", "zeroshot", *again, "--batch", "7"]) == 2
-    assert "--batch: the run in" in (error := capsys.readouterr().err) and "had 64, got 7" in error
-    (folder / "pairs.csv").write_text("features,unseen\nliquids,here\n")
+    assert "has batch 64, not 7" in capsys.readouterr().err
+    (folder / "pieces.json").write_text("no")
     assert main(["reservoir", "zeroshot", *again]) == 1
-    assert "expected the run of an earlier command" in capsys.readouterr().err
+    assert "not what an interrupted run left" in capsys.readouterr().err
     assert main(["reservoir", "zeroshot", "--seeds", "0"]) == 2
