@@ -157,11 +157,15 @@ def _recording(x: Any, k: int, lsm: LSM) -> Events:
 
 def _signal(reward: Signal, k: int, x: Any) -> Tensor | None:
     """The reward of a recording."""
-    if reward is None or callable(reward):
-        return None if reward is None else torch.as_tensor(reward(k))
+    if reward is None:
+        return None
+    given = reward(k) if callable(reward) else reward
+    if not isinstance(given, Tensor):
+        raise TypeError(f"reward: expected a tensor, or a function that gives one, got {type(given).__name__}")
+    if callable(reward):
+        return given
     if not isinstance(x, Events):
         raise TypeError("reward: expected a function from a recording's number to (T,) for a store, got a tensor")
-    given = torch.as_tensor(reward)
     if given.shape not in ((x.shape[0],), tuple(x.shape[:2])):
         raise ValueError(f"reward: expected ({x.shape[0]},) or {tuple(x.shape[:2])}, got {tuple(given.shape)}")
     return given if given.ndim == 1 else given[:, k]

@@ -11,8 +11,8 @@ classes, and hits if it is of its own class.
 
 Nothing ties the look of an unseen digit to its sound, so with two unseen classes an arbitrary map hits either mostly
 right or mostly wrong. One pair of classes says little; `all_pairs` gives the distribution over every pair. Had the two
-sounds each other's names, the same heads would hit 1 - what they hit, for they have seen neither: whatever the heads do, the
-mean over all ways to name the sounds is 1/2 (with as many sounds of each class). All pairs of one data set are one draw.
+sounds each other's names, the same heads would hit 1 minus what they hit, having seen neither: whatever they do, the
+mean over all ways to name the sounds is 1/2 (with as many sounds of each class). All pairs of a data set are one draw.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def pairs(image_labels: Array, sound_labels: Array, classes: Sequence[int]) -> t
     Raises:
         ValueError: if a class is missing on one side.
     """
-    left, right = [], []
+    left, right = list[Array](), list[Array]()
     for c in classes:
         i, s = np.flatnonzero(image_labels == c), np.flatnonzero(sound_labels == c)
         n = min(len(i), len(s))
