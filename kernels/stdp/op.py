@@ -208,8 +208,8 @@ def _numba(
     given = [
         x.indptr, x.index, value, *arrays(network.inputs.expand(), params, dtype)[:3],
         recurrent.synapses.indptr, recurrent.synapses.word, params, hold, table, group, *recurrent.index,
-        recurrent.ends.to(dtype), numbers(rule, x.dt), *_decays(rule, x.dt, int(now.network.clock[0]) + T, dtype), *_later(rule, reward, x.dt),
-        rows,
+        recurrent.ends.to(dtype), numbers(rule, x.dt), *_decays(rule, x.dt, int(now.network.clock[0]) + T, dtype),
+        *_later(rule, reward, x.dt), rows,
     ]  # fmt: skip
     done, fill, total, final = (torch.zeros(1, dtype=torch.int64) for _ in range(4))
     final -= 1

@@ -101,9 +101,11 @@ def adapt(
     except KeyboardInterrupt as stopped:
         raise Halted(f"after {len(found)} of {epochs} epochs; what was learned is kept") from stopped
     finally:
-        threshold = now.threshold.float() if intrinsic is not None else network.threshold
-        strength = (now.weight / lsm.gain).float() if synaptic is not None else network.recurrent.values
-        lsm.teach(strength, threshold)
+        if now is not begin:
+            threshold = now.threshold.float() if intrinsic is not None else network.threshold
+            e = plastic.learning
+            strength = network.recurrent.values.index_copy(0, e, (now.weight[e] / (lsm.gain or 1.0)).float())
+            lsm.teach(strength, threshold)
     return found
 
 

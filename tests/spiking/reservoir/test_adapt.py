@@ -32,17 +32,17 @@ def liquid(preset: str = "nalsm", seed: int = 0, **more: object) -> LSM:
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("rule", [RULE, BCM(), [TripletSTDP.from_preset("visual"), IntrinsicPlasticity(20.0)]])
 def test_every_preset_learns_and_keeps_its_signs(preset: str, rule: object, store: EventStore) -> None:
-    lsm = liquid(preset, gain=0.5)
+    lsm = liquid(preset, gain=0.7)  # whose product and quotient are rounded
     drawn = lsm.network()
     events, _ = store.batch(range(4), dt=lsm.step)
     assert lsm.adapt(events, rule) is lsm and lsm.learned
     before, after = drawn.recurrent.values, lsm.network().recurrent.values
     assert not torch.equal(before, after) and ((before < 0) == (after < 0)).all()
     inhibitory = torch.from_numpy(drawn.inhibitory)[drawn.recurrent.rows()] | (before < 0)
-    torch.testing.assert_close(after[inhibitory], before[inhibitory], rtol=1e-6, atol=0)  # but for the gain's rounding
+    assert torch.equal(after[inhibitory], before[inhibitory])
     assert (after.abs() <= torch.maximum(3.0001 * unit(lsm), before.abs() * 1.0001)).all()
     (passage,) = lsm.history_
-    assert passage.rate > 0 and 0 < passage.change < 1 and 0 <= passage.weak <= passage.strong + 1
+    assert passage.rate > 0 and 0 < passage.change < 1 and passage.weak + passage.strong <= 1
     assert (lsm.network().threshold is None) == (not isinstance(rule, list))
 
 
@@ -186,7 +186,8 @@ def test_explosion_and_interruption_keep_what_was_learned_before(
     quiet = Events.cat([events[:, :1], events[:, 1:2]])
     with pytest.raises(Explosion, match=r"recording 0 of epoch 0: activity: passed the budget of 5 spikes at step"):
         two.adapt(quiet, RULE, budget=5)
-    assert total > 5 and torch.equal(two.network().recurrent.values, liquid().network().recurrent.values)
+    assert total > 5 and not two.learned
+    assert torch.equal(two.network().recurrent.values, liquid().network().recurrent.values)
     calls, learn = list[int](), adapt.stdp
 
     def stopped(x: Events, *arguments: Any, **more: Any) -> Any:
@@ -231,4 +232,4 @@ def test_mistakes_are_named(store: EventStore, events: Events) -> None:
     ):  # fmt: skip
         with pytest.raises((ValueError, TypeError), match=said):
             call()
-    assert not lsm.learned or torch.equal(lsm.network().recurrent.values, liquid().network().recurrent.values)
+    assert not lsm.learned and torch.equal(lsm.network().recurrent.values, liquid().network().recurrent.values)
