@@ -208,8 +208,8 @@ def _numba(
     given = [
         x.indptr, x.index, value, *arrays(network.inputs.expand(), params, dtype)[:3],
         recurrent.synapses.indptr, recurrent.synapses.word, params, hold, table, group, *recurrent.index,
-        recurrent.ends.to(dtype), numbers(rule, x.dt), *_decays(rule, x.dt, T, dtype), *_later(rule, reward, x.dt),
-        rows,
+        recurrent.ends.to(dtype), numbers(rule, x.dt), *_decays(rule, x.dt, int(now.network.clock[0]) + T, dtype),
+        *_later(rule, reward, x.dt), rows,
     ]  # fmt: skip
     done, fill, total, final = (torch.zeros(1, dtype=torch.int64) for _ in range(4))
     final -= 1
@@ -238,13 +238,13 @@ def _numba(
     return _record(events, now, total, final, done), now, stopped
 
 
-def _decays(rule: Rule | None, dt: float, T: int, dtype: torch.dtype) -> list[Tensor]:
-    """What is left of r1, o1 and c after so many steps, until nothing is."""
+def _decays(rule: Rule | None, dt: float, latest: int, dtype: torch.dtype) -> list[Tensor]:
+    """What is left of r1, o1 and c after so many steps, until nothing is, or as far as step `latest` lies from any."""
     if rule is None:
         return [torch.zeros(1, dtype=dtype) for _ in range(3)]
     found = []
     for tau in (rule.tau_plus, rule.tau_minus, rule.tau_eligibility or dt):
-        steps = torch.arange(1 + math.ceil(FORGOTTEN * tau / dt), dtype=torch.float64)
+        steps = torch.arange(1 + min(math.ceil(FORGOTTEN * tau / dt), latest), dtype=torch.float64)
         found.append(torch.exp(-steps * dt / tau).to(dtype))
     return found
 

@@ -32,7 +32,8 @@ class IntrinsicPlasticity:
         for name, value in (("rate", rate), ("lr", lr)):
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
                 raise ValueError(f"{name}: expected a number above 0, got {value!r}")
-        if len(bounds) != 2 or not 0 < bounds[0] < bounds[1] < math.inf:
+        fits = isinstance(bounds, (tuple, list)) and [isinstance(b, (int, float)) for b in bounds] == [True, True]
+        if not fits or not 0 < bounds[0] < bounds[1] < math.inf:
             raise ValueError(f"bounds: expected two numbers above 0, the second the larger, got {bounds!r}")
         self.rate, self.lr, self.bounds = rate, lr, bounds
 

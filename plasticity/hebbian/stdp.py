@@ -122,6 +122,12 @@ def nearest(pairing: str) -> bool:
 
 
 def exponents(mu: Exponent) -> tuple[float, float]:
-    """mu_plus and mu_minus of one exponent or a pair."""
-    plus, minus = mu if isinstance(mu, (tuple, list)) else (mu, mu)
-    return plus, minus
+    """mu_plus and mu_minus of one exponent or a pair.
+
+    Raises:
+        ValueError: if it is more or fewer than a pair.
+    """
+    pair = tuple(mu) if isinstance(mu, (tuple, list)) else (mu, mu)
+    if len(pair) != 2:
+        raise ValueError(f"mu: expected an exponent, or one for potentiation and one for depression, got {mu!r}")
+    return pair

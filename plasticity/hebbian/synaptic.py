@@ -39,6 +39,8 @@ class Synaptic:
         for name, value in (("w_min", w_min), ("w_max", w_max)):
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
                 raise ValueError(f"{name}: expected a strength of 0 or more, got {value!r}")
+        if not isinstance(inhibitory, bool):
+            raise ValueError(f"inhibitory: expected True or False, got {inhibitory!r}")
         if not w_max > w_min:
             raise ValueError(f"w_max: expected it above w_min, {w_min:g}, got {w_max!r}")
         self.numbers, self.w_min, self.w_max, self.inhibitory = numbers, w_min, w_max, inhibitory
@@ -83,6 +85,8 @@ class Synaptic:
         Raises:
             ValueError, TypeError: naming the argument that does not fit.
         """
+        if not isinstance(weight, SparseWeight):
+            raise TypeError(f"weight: expected a SparseWeight, got {type(weight).__name__}")
         both, (n, m) = _beside(pre, post), weight.shape
         if (n, m) != (pre.shape[2], post.shape[2]):
             raise ValueError(f"weight: expected ({pre.shape[2]}, {post.shape[2]}), got {(n, m)}")

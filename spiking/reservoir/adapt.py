@@ -101,9 +101,11 @@ def adapt(
     except KeyboardInterrupt as stopped:
         raise Halted(f"after {len(found)} of {epochs} epochs; what was learned is kept") from stopped
     finally:
-        threshold = now.threshold.float() if intrinsic is not None else network.threshold
-        strength = (now.weight / lsm.gain).float() if synaptic is not None else network.recurrent.values
-        lsm.teach(strength, threshold)
+        if now is not begin:
+            threshold = now.threshold.float() if intrinsic is not None else network.threshold
+            e = plastic.learning
+            strength = network.recurrent.values.index_copy(0, e, (now.weight[e] / (lsm.gain or 1.0)).float())
+            lsm.teach(strength, threshold)
     return found
 
 
@@ -157,11 +159,15 @@ def _recording(x: Any, k: int, lsm: LSM) -> Events:
 
 def _signal(reward: Signal, k: int, x: Any) -> Tensor | None:
     """The reward of a recording."""
-    if reward is None or callable(reward):
-        return None if reward is None else torch.as_tensor(reward(k))
+    if reward is None:
+        return None
+    given = reward(k) if callable(reward) else reward
+    if not isinstance(given, Tensor):
+        raise TypeError(f"reward: expected a tensor, or a function that gives one, got {type(given).__name__}")
+    if callable(reward):
+        return given
     if not isinstance(x, Events):
         raise TypeError("reward: expected a function from a recording's number to (T,) for a store, got a tensor")
-    given = torch.as_tensor(reward)
     if given.shape not in ((x.shape[0],), tuple(x.shape[:2])):
         raise ValueError(f"reward: expected ({x.shape[0]},) or {tuple(x.shape[:2])}, got {tuple(given.shape)}")
     return given if given.ndim == 1 else given[:, k]

@@ -12,6 +12,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from spiking.datasets.errors import DataError
+from spiking.reservoir.file import check_format, check_name, from_dict, to_dict
 from spiking.reservoir.lsm import LSM
 
 Array = np.ndarray[Any, Any]
@@ -68,9 +69,14 @@ class Ensemble(TransformerMixin, BaseEstimator):
         return self.features(x)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write what rebuilds them all as one JSON file, beside it for each that has learned an .npz file."""
+        """Write what rebuilds them all as one JSON file, beside it for each that has learned an .npz file.
+
+        Raises:
+            ValueError: if the name is that of an .npz file.
+        """
         path = Path(path)
-        members = [lsm.to_dict(path.with_suffix(f".{k}.npz")) for k, lsm in enumerate(self.members)]
+        check_name(path)
+        members = [to_dict(lsm, path.with_suffix(f".{k}.npz")) for k, lsm in enumerate(self.members)]
         path.write_text(json.dumps({"format": FORMAT, "members": members}, indent=2) + "\n")
 
     @classmethod
@@ -82,8 +88,7 @@ class Ensemble(TransformerMixin, BaseEstimator):
         """
         try:
             given = json.loads(Path(path).read_text())
-            if given["format"] != FORMAT:
-                raise ValueError(f"format: expected {FORMAT!r}, got {given['format']!r}")
-            return cls([LSM.from_dict(each, Path(path).parent) for each in given["members"]])
+            check_format(given, FORMAT)
+            return cls([from_dict(LSM, each, Path(path).parent) for each in given["members"]])
         except (OSError, json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
             raise DataError(f"{path}: expected a saved ensemble ({error})") from error

@@ -23,17 +23,18 @@ from spiking.datasets import EventStore
 from spiking.datasets.errors import DataError
 from spiking.datasets.progress import progress_bar
 from spiking.events import Events
+from spiking.kernels.arguments import floating
+from spiking.kernels.finite import demand
 from spiking.kernels.reservoir import Recorder, ReservoirState
 from spiking.reservoir.adapt import Signal, adapt
 from spiking.reservoir.calibrate import calibrate
 from spiking.reservoir.counts import bin_counts, check_parts
-from spiking.reservoir.learned import read_learned, write_learned
+from spiking.reservoir.file import check_name, from_dict, to_dict
 from spiking.reservoir.network import Network, build, check
 from spiking.reservoir.presets import Preset, preset
 from spiking.reservoir.simulate import Circuit
 
 Array = np.ndarray[Any, Any]
-FORMAT = "spiking.reservoir 2"  # 2: the checksum covers what all neurons have alike
 BATCH, LOOK = 256, 32  # recordings that are simulated together, and that calibration sees
 
 
@@ -155,15 +156,19 @@ class LSM(TransformerMixin, BaseEstimator):
             threshold: (N,), or `None` for the preset's.
 
         Raises:
-            ValueError: naming the argument that does not fit.
+            ValueError, TypeError: naming the argument that does not fit.
         """
         network = self.network()
-        if strength.shape != network.recurrent.values.shape or not bool(strength.isfinite().all()):
-            raise ValueError(f"strength: expected ({network.recurrent.nnz},) finite numbers, got {strength.shape}")
-        if threshold is not None and (threshold.shape != (self.size,) or not bool((threshold > network.reset).all())):
-            raise ValueError(f"threshold: expected ({self.size},) numbers above the reset, got {threshold.shape}")
+        _row("strength", strength, network.recurrent.nnz)
+        if threshold is not None:
+            _row("threshold", threshold, self.size)
+            low = (threshold <= network.reset).nonzero()[:, 0]
+            if len(low):
+                n, reset = int(low[0]), float(network.reset[low[0]])
+                got = f"{float(threshold[n]):g} for neuron {n}, whose reset is {reset:g}"
+                raise ValueError(f"threshold: expected numbers above the reset, got {got}")
+            threshold = threshold.detach().float()
         recurrent = network.recurrent.with_values(strength.detach().float())
-        threshold = None if threshold is None else threshold.detach().float()
         self._network, self._learned = network._replace(recurrent=recurrent, threshold=threshold), True
         self.__dict__.pop("_circuit_key", None)
 
@@ -351,13 +356,13 @@ class LSM(TransformerMixin, BaseEstimator):
         """Write what rebuilds it: a JSON file of the preset, the seed, the gains, and a checksum of all its numbers.
 
         What it has learned, its seed can't give: that goes into an .npz file of the same name beside it.
-        """
-        Path(path).write_text(json.dumps(self.to_dict(Path(path).with_suffix(".npz")), indent=2) + "\n")
 
-    def to_dict(self, beside: Path) -> dict[str, Any]:
-        """What `save` writes; `beside` is the file for what it has learned."""
-        more = {"learned": write_learned(beside, self)} if self.learned else {}
-        return {"format": FORMAT, **self.get_params(), **more, "digest": self.network().digest()}
+        Raises:
+            ValueError: if the name is that of an .npz file.
+        """
+        path = Path(path)
+        check_name(path)
+        path.write_text(json.dumps(to_dict(self, path.with_suffix(".npz")), indent=2) + "\n")
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> LSM:
@@ -368,33 +373,16 @@ class LSM(TransformerMixin, BaseEstimator):
                 learned is not beside it.
         """
         try:
-            return cls.from_dict(json.loads(Path(path).read_text()), Path(path).parent)
+            return from_dict(cls, json.loads(Path(path).read_text()), Path(path).parent)
         except (OSError, json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
             raise DataError(f"{path}: expected a saved liquid ({error})") from error
 
-    @classmethod
-    def from_dict(cls, given: dict[str, Any], folder: Path) -> LSM:
-        """The liquid of `to_dict`; `folder` is where a file of what it has learned lies.
 
-        Raises:
-            ValueError: if it can't be rebuilt.
-        """
-        words = dict(given)
-        if words.pop("format", None) != FORMAT:
-            raise ValueError(f"format: expected {FORMAT!r}, got {given.get('format')!r}")
-        digest, taught = words.pop("digest"), words.pop("learned", None)
-        if words["changes"]:
-            words["changes"] = {name: _tuples(value) for name, value in words["changes"].items()}
-        lsm = cls(**words)
-        if taught is not None:
-            read_learned(folder, taught, lsm)
-        if lsm.network().digest() != digest:
-            raise ValueError("the network that its seed gives here has other synapses than the one that was saved")
-        return lsm
+def _row(name: str, given: torch.Tensor, size: int) -> None:
+    floating(name, given, torch.device("cpu"))
+    if given.shape != (size,):
+        raise ValueError(f"{name}: expected ({size},), got {tuple(given.shape)}")
+    demand(name, given, "place")
 
 
 _OWN = ("neurons", "dt", "branching")
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value

@@ -10,7 +10,9 @@ Afterwards a sound of a class that the heads have never seen looks for the neare
 classes, and hits if it is of its own class.
 
 Nothing ties the look of an unseen digit to its sound, so with two unseen classes an arbitrary map hits either mostly
-right or mostly wrong. One pair of classes says little; `all_pairs` gives the distribution over every pair.
+right or mostly wrong. One pair of classes says little; `all_pairs` gives the distribution over every pair. Had the two
+sounds each other's names, the same heads would hit 1 minus what they hit, having seen neither: whatever they do, the
+mean over all ways to name the sounds is 1/2 (with as many sounds of each class). All pairs of a data set are one draw.
 """
 
 from __future__ import annotations
@@ -87,19 +89,21 @@ def contrast(image: Tensor, sound: Tensor, temperature: float) -> Tensor:
 
 
 def pairs(image_labels: Array, sound_labels: Array, classes: Sequence[int]) -> tuple[Array, Array]:
-    """Which image goes with which sound: of each class the i-th with the i-th, as many as both have.
+    """Which image goes with which sound: of each class as many as both have, those of the larger side from all of it.
+
+    Stores lie speaker by speaker: the first sounds would be those of a few speakers.
 
     Raises:
         ValueError: if a class is missing on one side.
     """
-    left, right = [], []
+    left, right = list[Array](), list[Array]()
     for c in classes:
         i, s = np.flatnonzero(image_labels == c), np.flatnonzero(sound_labels == c)
         n = min(len(i), len(s))
         if not n:
             raise ValueError(f"classes: expected images and sounds of class {c}, got {len(i)} and {len(s)}")
-        left.append(i[:n])
-        right.append(s[:n])
+        for chosen, at in ((left, i), (right, s)):
+            chosen.append(at[np.linspace(0, len(at) - 1, n).round().astype(np.int64)])
     return np.concatenate(left), np.concatenate(right)
 
 

@@ -47,6 +47,16 @@ def test_any_sizes(T, rate, delay, kind, adapts, seed):
     both(x, network(delay=delay, seed=seed), RULES[kind], homeostasis=HOMEOSTASIS if adapts else None)
 
 
+@pytest.mark.parametrize("kind", ["pairs", "triplets", "reward"])
+def test_traces_that_hardly_decay_take_no_memory(kind):
+    """Time constants of a million seconds, whose tables would fill 360 GB; also where a later call goes on."""
+    long = {"tau_plus": 1e9, "tau_minus": 1e9, "tau_x": 1e9}
+    rule = RULES[kind]._replace(**long, a_plus=0.002, a_minus=0.002)
+    rule = rule if rule.tau_eligibility is None else rule._replace(tau_eligibility=1e9)
+    state = both(train(), network(), rule)[1]
+    both(train(30, seed=4), network(), rule, state=state)
+
+
 def test_single_precision():
     both(train(), network(dtype=torch.float32), RULES["soft"], 1e-5, dtype=torch.float32, homeostasis=HOMEOSTASIS)
 

@@ -186,9 +186,12 @@ def test_the_sliding_threshold_solves_its_equation():
     )
     state = stdp(events([[], times], 300), network, rule.numbers)[1]
     y, theta, now = 0.0, 1.0, None
+
+    def slope(_, s):
+        return [-s[0] / 80, (s[0] ** 2 - s[1]) / 300]
+
     for t in times:
         if now is not None:
-            slope = lambda _, s: [-s[0] / 80, (s[0] ** 2 - s[1]) / 300]  # noqa: E731
             y, theta = solve_ivp(slope, (now, t), [y, theta], rtol=1e-10, atol=1e-12).y[:, -1]
         else:
             theta *= math.exp(-(t + 2) / 300)  # from before the first step
@@ -268,6 +271,10 @@ def test_the_sliding_threshold_goes_on_from_recording_to_recording():
         (lambda: BCM(rate=0.0), r"rule.sliding.rate: expected a rate above 0 Hz, got 0.0"),
         (lambda: IntrinsicPlasticity(rate=-1.0), r"rate: expected a number above 0, got -1.0"),
         (lambda: IntrinsicPlasticity(bounds=(2.0, 1.0)), r"bounds: expected two numbers above 0"),
+        (lambda: IntrinsicPlasticity(bounds=("a", "b")), r"bounds: expected two numbers above 0"),
+        (lambda: IntrinsicPlasticity(bounds=5), r"bounds: expected two numbers above 0, the second the larger, got 5"),
+        (lambda: STDP(mu=(1.0, 2.0, 3.0)), r"mu: expected an exponent, or one for .*, got \(1.0, 2.0, 3.0\)"),
+        (lambda: STDP(inhibitory="no"), r"inhibitory: expected True or False, got 'no'"),
     ],
 )
 def test_mistakes_are_named(make, said):
@@ -279,6 +286,8 @@ def test_trains_that_do_not_fit_are_named():
     x, weight, rule = events([[1]], 9), SparseWeight.from_dense(torch.ones(1, 1)), STDP()
     with pytest.raises(TypeError, match="post: expected Events, got Tensor"):
         rule.learn(x, x.to_dense(), weight)
+    with pytest.raises(TypeError, match="weight: expected a SparseWeight, got int"):
+        rule.learn(x, x, 3)
     with pytest.raises(ValueError, match=r"post: expected as many steps"):
         rule.learn(x, x[:5], weight)
     with pytest.raises(ValueError, match=r"weight: expected \(1, 1\), got \(2, 1\)"):

@@ -32,7 +32,9 @@ def test_the_loss_is_least_where_pairs_agree() -> None:
 
 def test_pairs_are_of_one_class_and_each_used_once() -> None:
     left, right = pairs(np.array([0, 1, 0, 0, 2]), np.array([2, 0, 0, 1]), (0, 2))
-    assert left.tolist() == [0, 2, 4] and right.tolist() == [1, 2, 0]
+    assert left.tolist() == [0, 3, 4] and right.tolist() == [1, 2, 0]
+    left, right = pairs(np.zeros(4), np.zeros(10), (0,))  # from all ten, which may be of ten speakers
+    assert left.tolist() == [0, 1, 2, 3] and right.tolist() == [0, 3, 6, 9]
     with pytest.raises(ValueError, match="classes: expected images and sounds of class 7, got 0 and 0"):
         pairs(np.zeros(3), np.zeros(3), (7,))
 
@@ -51,6 +53,16 @@ def test_seen_classes_are_learned_and_unseen_ones_only_where_there_is_something_
     assert np.mean(alike, 0)[0] > 3 / 28 and np.mean(alike, 0)[1] > 0.85
     again = train(side(1, 30), side(2, 20), (2, 3), (0, 1), recipe, 0)
     assert again == tuple(table[0, 0])
+
+
+def test_unseen_sounds_with_each_others_names_hit_what_they_missed() -> None:
+    """So the mean over all names is 1/2, and nothing in the procedure can push it below."""
+    images, sounds, recipe = side(3, 30, 5), side(4, 20, 5), Recipe(width=8, epochs=10)
+    names = np.array([1, 0, 2, 3, 4])
+    swapped = sounds._replace(train_labels=names[sounds.train_labels], test_labels=names[sounds.test_labels])
+    seen, unseen = train(images, sounds, (2, 3, 4), (0, 1), recipe, 0)
+    other_seen, other = train(images, swapped, (2, 3, 4), (0, 1), recipe, 0)
+    assert other_seen == seen and other == pytest.approx(1 - unseen, abs=1e-12) and unseen != 0.5
 
 
 def test_scaling_knows_seen_classes_only() -> None:
