@@ -15,11 +15,10 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -28,7 +27,7 @@ from torch.nn.functional import linear
 
 from spiking import Events
 from spiking.bench import environment
-from spiking.bench.memory import peak
+from spiking.bench.memory import MALLOC, in_fresh_process, peak
 from spiking.kernels.elm import newton
 from spiking.neurons import ELM, BranchELM
 
@@ -186,19 +185,14 @@ def main() -> int:
     head = f"| batch, T={given.steps} | loop ms | lean loop ms | ours ms (least to most) | loop / ours | lean / ours |"
     print(f"\n{head}")
     print("|---|---|---|---|---|---|", *rows, sep="\n")
-    for samples in given.batch if given.device == "cpu" else ():
-        took = {}
-        for side in SIDES:
-            words = [sys.executable, __file__, "--side", side, "--long", str(given.long), "--batch", str(samples)]
-            done = subprocess.run(words, capture_output=True, text=True)
-            if done.returncode:
-                sys.exit(f"{side}: {done.stderr.strip().splitlines()[-1]}")
-            took[side] = found[f"batch{samples}.{side}.bytes"] = int(done.stdout.split()[-1])
-        found[f"batch{samples}.memory.ratio"] = ratio = took["loop"] / max(took["ours"], 1)
-        print(
-            f"\n{given.long} steps, batch {samples}, forward and backward: {took['loop'] / 1e6:.1f} MB for the loop, "
-            f"{took['ours'] / 1e6:.1f} for ours, {ratio:.1f} x"
-        )
+    if given.device == "cpu":
+        print(f"\n| peak of {given.long} steps | malloc | loop MB | ours MB | loop / ours |\n|---|---|---|---|---|")
+        for samples, malloc in product(given.batch, MALLOC):
+            words = [__file__, "--long", str(given.long), "--batch", str(samples), "--side"]
+            took = {side: in_fresh_process([*words, side], malloc) for side in SIDES}
+            found[f"batch{samples}.{malloc}"] = ratio = took["loop"] / max(took["ours"], 1)
+            print(f"| batch {samples} | {malloc} | {took['loop'] / 1e6:.1f} | {took['ours'] / 1e6:.1f} | {ratio:.1f} |")
+        print()
     torch.manual_seed(0)
     small = BranchELM(INPUTS, OUT, 20, branches=35, dt=DT).to(given.device)
     for steps in given.newton:

@@ -318,9 +318,10 @@ def test_memory_measures_each_side_in_a_process_of_its_own(
     assert memory.main() == 0
     kept = json.loads((tmp_path / "metrics.json").read_text())
     assert "| ours, recurrent alif |" in capsys.readouterr().out
-    # 64 recordings, 100 steps, 128 neurons in float32, once for every tensor that a step of a loop keeps: 3.3 MB each
-    assert kept["snntorch.bytes"] > 10 * 3.3e6
-    assert kept["alif.ratio"] > 2
+    # 64 recordings, 100 steps, 128 neurons in float32 are 3.3 MB; autograd keeps several of them, in two layers
+    alive = kept["given back"]
+    assert 6 * 3.3e6 < alive["snntorch"] < 12 * 3.3e6
+    assert alive["alif"] < alive["snntorch"]
 
 
 def test_growth_fits_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -373,7 +374,7 @@ def test_elm_agrees_then_prints_ratios(
     assert elm.main() == 0
     kept = json.loads((tmp_path / "metrics.json").read_text())
     assert kept["batch4.loop.ratio"] > 0 and kept["batch4.lean.ratio"] > 0
-    assert kept["batch4.memory.ratio"] > 1 and 1 < kept["newton.50.iterations"] < 50
+    assert kept["batch4.given back"] > 1 and 1 < kept["newton.50.iterations"] < 50
 
     monkeypatch.setattr(elm, "DT", 2.0)  # of the loop; the neuron brings its own
     monkeypatch.setattr(elm, "made", lambda device="cpu": elm.ELM(700, 20, memory=8))

@@ -7,6 +7,10 @@ kernels compiled. Then it gives free memory back, has Linux forget the largest r
 (/proc/self/clear_refs), and runs forward and backward once: the largest resident size since then, less the resident
 size before. Elsewhere the growth of the whole process's largest size stands in. On a GPU the numbers are those of
 torch's allocator. `ours` in the place of a mode is this toolkit's side.
+
+How much of what a loop frees it gets again is the C library's business: glibc before 2.38 seldom finds room for a
+tensor, which is aligned, in memory of the same size, and a loop over steps grows by what it ever asked for. So by
+default tensors of 16 KB or more get pages of their own, which go when they go: what is alive at once.
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ from __future__ import annotations
 import argparse
 import ctypes
 import gc
-import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -27,6 +31,7 @@ from spiking.bench.peers import peer
 from spiking.bench.work import WORKS, problem
 
 OURS = "ours"
+MALLOC = {"given back": {"MALLOC_MMAP_THRESHOLD_": "16384"}, "as it comes": dict[str, str]()}
 
 
 def resident(field: str = "VmRSS") -> int:
@@ -62,18 +67,27 @@ def peak(work: Callable[[], object], device: str = "cpu") -> int:
     return resident("VmHWM") - before
 
 
-def in_fresh_process(op: str, surrogate: str, name: str, mode: str, device: str = "cpu", quick: bool = False) -> int:
-    """`peak` of one side, in bytes.
+def in_fresh_process(words: list[str], malloc: str = "given back") -> int:
+    """The number that Python prints last, run in a process of its own with these words; `malloc` is one of MALLOC.
 
     Raises:
         RuntimeError: with what the process said, if it failed.
     """
-    words = [sys.executable, "-m", "spiking.bench.memory", op, surrogate, name, mode, "--device", device]
-    words += ["--quick"] if quick else []
-    done = subprocess.run(words, capture_output=True, text=True)
+    variables = {**os.environ, **MALLOC[malloc]}
+    done = subprocess.run([sys.executable, *words], capture_output=True, text=True, env=variables)
     if done.returncode:
-        raise RuntimeError(f"{op}, {name}, {mode}: {done.stderr.strip().splitlines()[-1]}")
-    return int(json.loads(done.stdout.splitlines()[-1]))
+        raise RuntimeError(f"{' '.join(words)}: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
+    return int(done.stdout.split()[-1])
+
+
+def of_side(op: str, surrogate: str, name: str, mode: str, device: str = "cpu", quick: bool = False) -> int:
+    """`peak` of one side of a comparison in a fresh process, in bytes.
+
+    Raises:
+        RuntimeError: with what the process said, if it failed.
+    """
+    words = ["-m", "spiking.bench.memory", op, surrogate, name, mode, "--device", device]
+    return in_fresh_process([*words, "--quick"] if quick else words)
 
 
 def main() -> int:
@@ -91,7 +105,7 @@ def main() -> int:
         pair = peer(given.peer).pair(made, False)
         runs.append((pair.ours if given.mode == OURS else pair.modes[given.mode], made))
     results(*runs[0])
-    print(json.dumps(peak(lambda: results(*runs[1]), given.device)))
+    print(peak(lambda: results(*runs[1]), given.device))
     return 0
 
 

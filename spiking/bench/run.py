@@ -128,9 +128,9 @@ def measure(
             ratios(taken[what], taken[twin]),
         )
         if remember and not mode.endswith(COMPILED):
-            row.their_bytes = memory.in_fresh_process(work.name, surrogate, name, mode, device, quick)
+            row.their_bytes = memory.of_side(work.name, surrogate, name, mode, device, quick)
             if name not in weighed:
-                weighed[name] = memory.in_fresh_process(work.name, surrogate, name, memory.OURS, device, quick)
+                weighed[name] = memory.of_side(work.name, surrogate, name, memory.OURS, device, quick)
             row.our_bytes = weighed[name]
         found.rows.append(row)
     return found

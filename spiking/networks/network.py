@@ -113,7 +113,8 @@ class Network(nn.Module):
         for k, link in enumerate(self.links):
             with inside(f"layers.{k}"):
                 z, state = self.run(k, x, before[k], lengths, dt)
-            spikes.append(z)
+            if trace:
+                spikes.append(z)
             after.append(state)
             x = link(z)
         direct = isinstance(x, Events)

@@ -17,7 +17,7 @@ import torch
 from spiking.bench import PEERS, WORKS, measure, peers
 from spiking.bench import run as bench_run
 from spiking.bench.compare import Agreement, agree
-from spiking.bench.memory import in_fresh_process, peak
+from spiking.bench.memory import in_fresh_process, of_side, peak
 from spiking.bench.pair import Pair
 from spiking.bench.report import metrics, table
 from spiking.bench.timing import Times, ratios
@@ -150,12 +150,21 @@ def test_peak_sees_what_is_gone_again() -> None:
     assert peak(lambda: None) < 2e6
 
 
+@pytest.mark.parametrize(("malloc", "found"), [("given back", 16384), ("as it comes", 0)])
+def test_memory_is_given_back_unless_wanted_as_it_comes(
+    monkeypatch: pytest.MonkeyPatch, malloc: str, found: int
+) -> None:
+    monkeypatch.delenv("MALLOC_MMAP_THRESHOLD_", raising=False)
+    code = "import os; print(os.environ.get('MALLOC_MMAP_THRESHOLD_', 0))"
+    assert in_fresh_process(["-c", code], malloc) == found
+
+
 def test_memory_of_a_side_comes_from_a_process_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert 0 <= in_fresh_process("lif", "triangle", "torch", "ours", quick=True) < 50e6
+    assert 0 <= of_side("lif", "triangle", "torch", "ours", quick=True) < 50e6
     failed = subprocess.CompletedProcess([], 1, "", "Traceback\nKeyError: 'nothing'")
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: failed)
-    with pytest.raises(RuntimeError, match="lif, torch, nothing: KeyError"):
-        in_fresh_process("lif", "triangle", "torch", "nothing", quick=True)
+    with pytest.raises(RuntimeError, match="torch nothing --device cpu --quick: KeyError"):
+        of_side("lif", "triangle", "torch", "nothing", quick=True)
 
 
 def test_help_waits_for_no_library() -> None:
