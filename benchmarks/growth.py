@@ -28,7 +28,7 @@ from torch import Tensor
 
 from spiking import Events
 from spiking.bench import environment, threads
-from spiking.bench.memory import peak
+from spiking.bench.memory import TRIES, peak
 from spiking.kernels import lif
 from spiking.kernels.surrogate import triangle
 from spiking.plots import growth
@@ -78,7 +78,7 @@ def measured(x: Events, rounds: int) -> tuple[float, int]:
         begin = time.perf_counter()
         both()
         taken.append(time.perf_counter() - begin)
-    return statistics.median(taken), peak(both)
+    return statistics.median(taken), peak(both, tries=TRIES)
 
 
 def fitted(series: str, rows: list[dict[str, float]]) -> dict[str, float]:

@@ -64,13 +64,17 @@ def forward(
 
 
 def backward(
-    grads: list[Tensor], out: Tensor, saved: Tensor, given: Given, current: Tensor, memory: Tensor, mlp: list[Tensor],
-    decay: Tensor, gain: Tensor, leak: Tensor, lengths: Tensor | None, T: int, activation: int,
+    d_out: Tensor | None, read: tuple[Tensor, Tensor] | None, d_last_current: Tensor, d_last_memory: Tensor,
+    out: Tensor, saved: Tensor, given: Given, current: Tensor, memory: Tensor, mlp: list[Tensor], decay: Tensor,
+    gain: Tensor, leak: Tensor, lengths: Tensor | None, T: int, activation: int,
 ) -> list[Tensor]:
     """The gradients of weight and drive, one of them without numbers, of the state, mlp, decay, gain and leak.
 
     Arguments:
-        grads: of m (T, B, d) and of the last state, (B, h) and (B, d).
+        d_out: of m (T, B, d).
+        read: of what a readout reads (T, B, out), and its weights (d, out); a step's share of m's gradient comes from
+            them when it is needed.
+        d_last_current, d_last_memory: of the last state, (B, h) and (B, d).
         out, saved: m and the currents that `forward` saved.
         the others: as in `forward`.
     """
@@ -80,7 +84,11 @@ def backward(
     D, H = _wide(d), _wide(h)
     weight, drive = given[3:]
     rows = group * SPAN
-    scratch = [(group, H), (group, D), (rows, H), (rows, H), (rows, H), (rows, D), (rows, D), (group, H), (group, D)]
+    d_y, w_y = (out.new_empty(0), out.new_empty(0, d)) if read is None else (read[0], read[1].t())
+    scratch = [
+        (group, H), (group, D), (rows, H), (rows, H), (rows, H), (rows, D), (rows, D), (group, H), (group, D),
+        (group, w_y.shape[0]),
+    ]
     sums = torch.zeros(shares, D * H + H + H * D + D + D + D + 16, dtype=memory.dtype)
     d_weight = torch.zeros(shares, 0 if weight is None else weight.numel(), dtype=memory.dtype)
     d_drive = room(memory, *(drive.shape if drive is not None else (0, B, h)))
@@ -89,7 +97,8 @@ def backward(
         backward_task, shares, shares, group, T, activation, float(leak), *_drive(given, memory),
         *_numpy(current, memory, *_weights(mlp)),
         *_numpy(*_padded(mlp[2].t(), mlp[0].t()), *_rows(D, decay, gain)), _steps(lengths, T, B),
-        *_numpy(out, saved, *grads), *_numpy(sums, d_weight, d_drive, d_current, d_memory),
+        *_numpy(out, saved, out.new_empty(0) if d_out is None else d_out, d_y, *_padded(w_y)),
+        *_numpy(d_last_current, d_last_memory, sums, d_weight, d_drive, d_current, d_memory),
         *_scratch(memory, shares, scratch),
     )
     parts = [D * H, H, H * D, D, D, D, 16]

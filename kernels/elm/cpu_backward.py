@@ -66,9 +66,9 @@ def _dot(x, i, y, j, n):
 @jit
 def backward_task(
     share, shares, group, T, activation, leak, indptr, index, value, weight, drive, current0, memory0, w_m, b_h, w_u,
-    b_u, back_u, back_m, decay, gain, lengths, out, saved, d_out, d_last_current, d_last_memory, sums, d_weights,
-    d_drive, d_current, d_memory, currents, errors, current_rows, hidden_rows, z_rows, kept_rows, update_rows,
-    d_hiddens, d_kepts,
+    b_u, back_u, back_m, decay, gain, lengths, out, saved, d_out, d_y, back_y, d_last_current, d_last_memory, sums,
+    d_weights, d_drive, d_current, d_memory, currents, errors, current_rows, hidden_rows, z_rows, kept_rows,
+    update_rows, d_hiddens, d_kepts, d_ys,
 ):
     B = lengths.size
     H, D = b_h.size, b_u.size
@@ -83,6 +83,7 @@ def backward_task(
     current, hidden, z = current_rows[share].ravel(), hidden_rows[share].ravel(), z_rows[share].ravel()
     kept, update = kept_rows[share].ravel(), update_rows[share].ravel()
     d_hidden, d_kept = d_hiddens[share].ravel(), d_kepts[share].ravel()
+    read, o = d_ys[share].ravel(), d_ys.shape[2]
     faded, one = current.dtype.type(leak), current.dtype.type(1)
     for first in range(share * group, B, shares * group):
         n = min(group, B - first)
@@ -126,10 +127,18 @@ def backward_task(
 
             for t in range(stop - 1, start - 1, -1):
                 place = (t - start) * group
+                if d_y.size:
+                    for r in range(n):
+                        if t < lengths[first + r]:
+                            copy(read, r * o, d_y, (t * B + first + r) * o, o)
+                        else:
+                            fill(read, r * o, o)
+                    product(read, 0, o, 1, back_y, 0, D, error, 0, D, group, o, D)
                 for r in range(n):
                     b, row = first + r, place + r
                     if t < lengths[b]:
-                        add(error, r * D, d_out, (t * B + b) * d, d, one)
+                        if d_out.size:
+                            add(error, r * D, d_out, (t * B + b) * d, d, one)
                         _update_error(update, row * D, error, r * D, gain, sums, at_gain, sums, at_c, D)
                     else:
                         fill(update, row * D, D)

@@ -61,11 +61,16 @@ def forward(
 
 
 def backward(
-    grads: list[Tensor], out: Tensor, saved: Tensor, given: Given, current: Tensor, memory: Tensor, mlp: list[Tensor],
-    decay: Tensor, gain: Tensor, leak: Tensor, lengths: Tensor | None, T: int, activation: int,
+    d_out: Tensor | None, read: tuple[Tensor, Tensor] | None, d_last_current: Tensor, d_last_memory: Tensor,
+    out: Tensor, saved: Tensor, given: Given, current: Tensor, memory: Tensor, mlp: list[Tensor], decay: Tensor,
+    gain: Tensor, leak: Tensor, lengths: Tensor | None, T: int, activation: int,
 ) -> list[Tensor]:
-    """The gradients; arguments and results as in cpu.py."""
+    """The gradients; arguments and results as in cpu.py, except that the gradient of m is made whole."""
     check(memory.device)
+    if read is not None:
+        back_y = read[0] @ read[1].t()
+        d_out = back_y if d_out is None else back_y.add_(d_out)
+    d_out = torch.zeros_like(out) if d_out is None else d_out
     B, d = memory.shape
     h = current.shape[1]
     steps = _steps(lengths, T, B, memory)
@@ -79,7 +84,7 @@ def backward(
         with torch.cuda.device_of(memory):
             back[(programs,)](
                 pad(currents, H), pad(memory, D), pad(out, D), w_m, b_h, w_u, b_u, w_u.t().contiguous(),
-                w_m.t().contiguous(), wide_decay, wide_gain, steps, pad(grads[0], D), pad(grads[2], D), d_hidden,
+                w_m.t().contiguous(), wide_decay, wide_gain, steps, pad(d_out, D), pad(d_last_memory, D), d_hidden,
                 d_update, d_memory, sums, T, B, H // BLOCK_H,
                 _type(memory), activation, TOGETHER, D, BLOCK_H, **launch(D),
             )  # fmt: skip
@@ -87,7 +92,7 @@ def backward(
     before = (decay * torch.cat([memory[None], out[:-1]])[:T]).flatten(0, 1)
     z = currents.flatten(0, 1) + mlp[1] + before @ mlp[0]
     hidden = torch.relu(z) if activation == 0 else torch.nn.functional.silu(z)
-    d_drive, d_current = _filter(d_hidden.view(T, B, h), grads[1], leak, steps, True)
+    d_drive, d_current = _filter(d_hidden.view(T, B, h), d_last_current, leak, steps, True)
     earlier = torch.cat([current[None], currents[:-1]])[:T]
     indptr, index, value, weight = given[:4]
     d_weight = d_hidden.new_empty(0, h)

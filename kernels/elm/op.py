@@ -10,7 +10,8 @@ filter stands before the input weights of the hidden layer; a filter with one co
 here is the product of synapses, branches and input weights, an event pays for h numbers, and the filter runs on h.
 kappa = exp(-dt/tau); gamma = lambda (1 - kappa) in their first version, 1 - exp(-dt lambda/tau) in their second.
 
-Only m is kept for the backward pass, which computes the hidden layer again.
+Only m is kept for the backward pass, which computes the hidden layer again. With a readout y_t = m_t W_y inside the op
+the gradient of m is never stored either: on CPUs a step's share comes from that of y when it is needed.
 """
 
 from __future__ import annotations
@@ -39,12 +40,13 @@ def elm(
     gain: Tensor,
     weight: Tensor | None = None,
     leak: float | Tensor = 0.0,
+    readout: Tensor | None = None,
     activation: str = "relu",
     solver: str = "serial",
     lengths: Tensor | None = None,
     backend: str | None = None,
     check_finite: bool = False,
-) -> tuple[Tensor, MemoryState]:
+) -> tuple[Any, MemoryState]:
     """The memory of expressive leaky memory neurons at every step of a batch.
 
     Arguments:
@@ -55,6 +57,7 @@ def elm(
         gain: gamma (d,), what an update counts.
         weight: (in, h).
         leak: kappa_b, what a step leaves of the currents; 0 filters nothing.
+        readout: W_y (d, out); return `(y, m)` for m, with y = m W_y (T, B, out).
         activation: of the hidden layer, "relu" or "silu".
         solver: "serial", step by step, or "newton", all steps at once by Newton's method with a parallel scan.
         lengths: (B,) valid steps of a dense batch; Events bring their own.
@@ -70,15 +73,16 @@ def elm(
         TypeError: naming the argument that is no tensor.
         FloatingPointError: with `check_finite`, naming the step, sample and neuron where a result is not finite.
     """
-    B = _check_shapes(x, state, mlp, decay, gain, weight, leak, lengths)
+    B = _check_shapes(x, state, mlp, decay, gain, weight, leak, readout, lengths)
     for name, value, known in (("activation", activation, ACTIVATIONS), ("solver", solver, SOLVERS)):
         if value not in known:
             raise ValueError(f"{name}: expected one of {', '.join(known)}, got {value!r}")
     if check_finite:
-        return _watched(
+        m, after = _watched(
             x, state, mlp, decay, gain, weight, leak, activation=activation, solver=solver, lengths=lengths,
             backend=backend,
         )
+        return _read(m, readout, m.dtype), after
     device, storage = decay.device, mlp.memory.dtype
     dtype = torch.float64 if decay.dtype == torch.float64 else torch.float32
     mlp = MLP(*(w.to(dtype) for w in mlp))
@@ -99,20 +103,30 @@ def elm(
         drive = event_linear(x, weight, chosen) if weight is not None else x
         assert isinstance(drive, Tensor)  # _check_shapes has refused Events without a weight
         m, after = _at_once(drive, state, mlp, decay, gain, leak, activation, lengths)
-        return m.to(storage), after
+        return _read(m, readout, storage), after
     if chosen == "reference":
         drive = x.to_dense(dtype) if isinstance(x, Events) else x
         drive = drive if weight is None else drive @ weight
         m, after = reference.elm(drive, state, mlp, decay, gain, leak, activation, lengths)
-        return m.to(storage), after
+        return _read(m, readout, storage), after
     events, currents = _arriving(x, weight, chosen)
     inputs = [*state, *mlp, decay, gain, leak]
     kept = [t for t in (weight, currents, *inputs) if t is not None]
     save = torch.is_grad_enabled() and any(t.requires_grad for t in kept)
-    m, current, memory, _ = flat.memory(
-        *events, currents, *inputs, lengths, x.shape[0], ACTIVATIONS.index(activation), save, chosen
+    read = None if readout is None else readout.to(dtype)
+    m, current, memory, _, y = flat.memory(
+        *events, currents, *inputs, read, lengths, x.shape[0], ACTIVATIONS.index(activation), save, chosen
     )
-    return m.to(storage), MemoryState(current, memory)
+    m = m.to(storage)
+    return (m if read is None else (y.to(storage), m)), MemoryState(current, memory)
+
+
+def _read(m: Tensor, readout: Tensor | None, storage: torch.dtype) -> Any:
+    """m, or y and m, in the dtype of mlp."""
+    if readout is None:
+        return m.to(storage)
+    y = torch.matmul(m, readout.to(m.dtype))
+    return y.to(storage), m.to(storage)
 
 
 def _at_once(
@@ -165,7 +179,8 @@ def _arriving(
 
 
 def _check_shapes(
-    x: Any, state: Any, mlp: Any, decay: Any, gain: Any, weight: Any, leak: Any, lengths: Tensor | None
+    x: Any, state: Any, mlp: Any, decay: Any, gain: Any, weight: Any, leak: Any, readout: Any,
+    lengths: Tensor | None,
 ) -> int:
     if not isinstance(x, (Tensor, Events)):
         raise TypeError(f"x: expected Events or a tensor, got {type(x).__name__}")
@@ -192,6 +207,10 @@ def _check_shapes(
         wanted["weight"] = (weight, "(in, h)", (inputs, h))
     elif inputs != h:
         raise ValueError(f"x: expected currents (T, B, h={h}), as there is no weight, got {tuple(x.shape)}")
+    if readout is not None:
+        floating("readout", readout, x.device)
+        if readout.ndim != 2 or readout.shape[0] != d:
+            raise ValueError(f"readout: expected (d={d}, out), got {tuple(readout.shape)}")
     if state is not None:
         if not isinstance(state, tuple) or len(state) != 2:
             raise TypeError(f"state: expected a MemoryState, got {type(state).__name__}")

@@ -11,6 +11,9 @@ torch's allocator. `ours` in the place of a mode is this toolkit's side.
 How much of what a loop frees it gets again is the C library's business: glibc before 2.38 seldom finds room for a
 tensor, which is aligned, in memory of the same size, and a loop over steps grows by what it ever asked for. So by
 default tensors of 16 KB or more get pages of their own, which go when they go: what is alive at once.
+
+Resident pages of libraries count, too, and a kernel may take them back at any time: then the measurement says so and
+is made again.
 """
 
 from __future__ import annotations
@@ -31,6 +34,7 @@ from spiking.bench.peers import peer
 from spiking.bench.work import WORKS, problem
 
 OURS = "ours"
+TRIES, SPARED = 5, 1_000_000  # measurements at most; bytes of files that a kernel may take during one
 MALLOC = {"given back": {"MALLOC_MMAP_THRESHOLD_": "16384"}, "as it comes": dict[str, str]()}
 
 
@@ -42,8 +46,21 @@ def resident(field: str = "VmRSS") -> int:
     raise OSError(f"/proc/self/status: no {field}")
 
 
-def peak(work: Callable[[], object], device: str = "cpu") -> int:
-    """Bytes that a call adds at most to what this process has in memory, or has on a GPU."""
+class Disturbed(RuntimeError):
+    """While memory was measured the kernel took pages of files from this process."""
+
+
+def peak(work: Callable[[], object], device: str = "cpu", tries: int = 1) -> int:
+    """Bytes that a call adds at most to what this process has in memory, or has on a GPU.
+
+    Arguments:
+        work: what is called.
+        device: "cpu" or "cuda".
+        tries: calls at most, of work that takes as much each time; one more after every disturbed one.
+
+    Raises:
+        Disturbed: if the kernel took pages of libraries each time, so that the number is too low.
+    """
     gc.collect()
     if device == "cuda":
         before = torch.cuda.memory_allocated()
@@ -61,20 +78,28 @@ def peak(work: Callable[[], object], device: str = "cpu") -> int:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc
     if trim is not None:
         trim(0)
-    Path("/proc/self/clear_refs").write_text("5")
-    before = resident()
-    work()
-    return resident("VmHWM") - before
+    taken = 0
+    for _ in range(tries):
+        Path("/proc/self/clear_refs").write_text("5")
+        before, files = resident(), resident("RssFile")
+        work()
+        most, taken = resident("VmHWM"), files - resident("RssFile")
+        if taken <= SPARED:
+            return most - before
+    raise Disturbed(f"the kernel took {taken / 1e6:.1f} MB of libraries while memory was measured")
 
 
 def in_fresh_process(words: list[str], malloc: str = "given back") -> int:
     """The number that Python prints last, run in a process of its own with these words; `malloc` is one of MALLOC.
 
     Raises:
-        RuntimeError: with what the process said, if it failed.
+        RuntimeError: with what the process said, if it failed, or was disturbed TRIES times.
     """
     variables = {**os.environ, **MALLOC[malloc]}
-    done = subprocess.run([sys.executable, *words], capture_output=True, text=True, env=variables)
+    for _ in range(TRIES):
+        done = subprocess.run([sys.executable, *words], capture_output=True, text=True, env=variables)
+        if Disturbed.__name__ not in done.stderr:
+            break
     if done.returncode:
         raise RuntimeError(f"{' '.join(words)}: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
     return int(done.stdout.split()[-1])

@@ -217,8 +217,8 @@ class ELM(Units):
             state = ELMState(*(widened(self.w_out.new_zeros(x.shape[1], n)) for n in (self.branches, self.memory)))
         elif state.branch.shape != (x.shape[1], self.branches):
             raise ValueError(f"state: branch: expected {(x.shape[1], self.branches)}, got {tuple(state.branch.shape)}")
-        m, after = self._remember(x, state, lengths, dt)
-        y = torch.addmm(self.b_out, m.flatten(0, 1), self.w_out).unflatten(0, m.shape[:2])
+        (y, m), after = self._remember(x, state, lengths, dt)
+        y = y.add_(self.b_out)
         if lengths is not None:
             y = y.masked_fill_((torch.arange(len(y), device=y.device)[:, None] >= lengths)[:, :, None], 0.0)
         return ((y, m) if trace else y), after
@@ -230,12 +230,12 @@ class ELM(Units):
 
     def _remember(
         self, x: Events | Tensor, state: ELMState, lengths: Tensor | None, dt: float
-    ) -> tuple[Tensor, ELMState]:
+    ) -> tuple[tuple[Tensor, Tensor], ELMState]:
         mlp = MLP(self.w_memory, self.b_hidden, self.w_update, self.b_update)
         decay, gain = self._update(dt, self.rule)
         options: dict[str, Any] = {
             "mlp": mlp, "decay": decay, "gain": gain, "activation": self.activation, "solver": self.solver,
-            "check_finite": self.check_finite,
+            "check_finite": self.check_finite, "readout": self.w_out,
         }
         given = None if isinstance(x, Events) else lengths
         synapses, leak = self.synapses(), torch.exp(-dt / widened(self.tau_branch))
@@ -247,15 +247,15 @@ class ELM(Units):
             )
             none = state.memory.new_zeros(x.shape[1], self.hidden)
             drive = branch.to(self.w_branch.dtype) @ self.w_branch
-            m, last = elm(drive, MemoryState(none, state.memory), lengths=lengths, **options)
-            return m, ELMState(filtered.membrane, last.memory)
+            read, last = elm(drive, MemoryState(none, state.memory), lengths=lengths, **options)
+            return read, ELMState(filtered.membrane, last.memory)
         weight = synapses[:, None] * self.w_branch if self.routing is None else synapses @ self.w_branch
         begin = MemoryState(state.branch @ self.w_branch.to(state.branch.dtype), state.memory)
         left = trace(x, leak, given)
         left = left * synapses if self.routing is None else left @ widened(synapses)
         steps_of = torch.full((x.shape[1],), x.shape[0], device=left.device) if lengths is None else lengths
-        m, last = elm(x, begin, weight=weight, leak=leak, lengths=given, **options)
-        return m, ELMState(left + leak ** steps_of[:, None] * state.branch, last.memory)
+        read, last = elm(x, begin, weight=weight, leak=leak, lengths=given, **options)
+        return read, ELMState(left + leak ** steps_of[:, None] * state.branch, last.memory)
 
     def _times(self) -> dict[str, Tensor]:
         """Every time constant in ms, by name."""

@@ -12,6 +12,7 @@ from spiking.events import Events
 from spiking.kernels import MLP, MemoryState, elm
 
 NAMES = ("m", "current", "memory")
+OUT = 3  # of the readout
 LEAVES = ("weight", *MLP._fields, "decay", "gain", "leak", "state.current", "state.memory", "x")
 
 
@@ -32,6 +33,7 @@ class Case:
     valued: bool = False
     lengths: tuple[int, ...] | None = None
     state: bool = True
+    read: str = ""  # the outputs that have a gradient, where there is a readout: "y", "y and m"
 
 
 CASES = [
@@ -60,6 +62,12 @@ CASES = [
     Case("no_step_dense", T=0, kind="dense"),
     Case("empty_batch", B=0),
     Case("no_event", density=0.0),
+    Case("read", read="y"),
+    Case("read_and_memory", read="y and m", lengths=(23, 0, 7), units=17),
+    Case("read_groups", read="y", T=33, B=21, hidden=40, units=20, lengths=tuple(range(33, 12, -1))),
+    Case("read_currents", read="y and m", kind="currents", density=0.9, valued=True, lengths=(1, 22, 23)),
+    Case("read_no_step", read="y", T=0),
+    Case("read_empty_batch", read="y and m", B=0),
     Case("all_events", density=1.0),
 ]
 
@@ -70,7 +78,7 @@ class Problem(NamedTuple):
     x: Events | Tensor
     leaves: dict[str, Tensor]
     lengths: Tensor | None
-    gradients: list[Tensor]  # of m and of the last state
+    gradients: list[Tensor]  # of m, of the last state, and of y
 
 
 def build(case: Case, dtype: torch.dtype = torch.float64, device: str = "cpu", seed: int = 0) -> Problem:
@@ -99,8 +107,12 @@ def build(case: Case, dtype: torch.dtype = torch.float64, device: str = "cpu", s
     }
     if case.kind == "currents":
         del leaves["weight"]
+    last = [normal(T, B, d), normal(B, h), normal(B, d)]
+    if case.read:
+        leaves["readout"] = normal(d, OUT)
+        last.append(normal(T, B, OUT))
     given = None if case.kind == "events" or lengths is None else lengths.to(device)
-    return Problem(x, leaves, given, [normal(T, B, d), normal(B, h), normal(B, d)])
+    return Problem(x, leaves, given, last)
 
 
 def run(case: Case, p: Problem, backend: str, solver: str = "serial") -> dict[str, Tensor]:
@@ -116,10 +128,17 @@ def run(case: Case, p: Problem, backend: str, solver: str = "serial") -> dict[st
     m, after = elm(
         x, state if case.state else None, mlp=MLP(*(leaves[name] for name in MLP._fields)), decay=leaves["decay"],
         gain=leaves["gain"], weight=leaves.get("weight"), leak=leaves["leak"], activation=case.activation,
-        solver=solver, lengths=p.lengths, backend=backend,
+        solver=solver, lengths=p.lengths, backend=backend, readout=leaves.get("readout"),
     )
-    found = dict(zip(NAMES, (m, *after), strict=True))
-    slopes = torch.autograd.grad([m, *after], list(leaves.values()), p.gradients, allow_unused=True)
+    y, m = m if case.read else (None, m)
+    outputs, gradients = [m, *after], p.gradients[:3]
+    found = dict(zip(NAMES, outputs, strict=True))
+    if case.read:
+        found["y"] = y
+        outputs, gradients = [*outputs, y], p.gradients
+        if case.read == "y":  # alone: of m and of the state nobody asks
+            outputs, gradients = [y], p.gradients[3:]
+    slopes = torch.autograd.grad(outputs, list(leaves.values()), gradients, allow_unused=True)
     for (name, leaf), slope in zip(leaves.items(), slopes, strict=True):
         found[f"d {name}"] = torch.zeros_like(leaf) if slope is None else slope
     return {name: x.detach() for name, x in found.items()}

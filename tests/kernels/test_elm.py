@@ -250,7 +250,8 @@ def test_products_and_tanh_of_the_loops(dtype: torch.dtype) -> None:
 
 
 def test_opcheck() -> None:
-    for case in (NAMED["plain"], NAMED["currents"], replace(NAMED["learned_dense"], lengths=(23, 0, 9))):
+    learned = replace(NAMED["learned_dense"], lengths=(23, 0, 9))
+    for case in (NAMED["plain"], NAMED["read_and_memory"], NAMED["currents"], learned):
         p = build(case, torch.float32)
         w = {name: leaf.requires_grad_() for name, leaf in p.leaves.items()}
         events: tuple[Tensor | None, ...] = (None,) * 4
@@ -260,12 +261,13 @@ def test_opcheck() -> None:
         else:
             drive = (p.x if case.kind == "currents" else (p.x @ w["weight"]).detach()).requires_grad_()
         rest = [w["state.current"], w["state.memory"], *(w[name] for name in MLP._fields), w["decay"], w["gain"]]
-        given = (*events, drive, *rest, w["leak"], p.lengths, 23, 0, True, "numba")
+        given = (*events, drive, *rest, w["leak"], w.get("readout"), p.lengths, 23, 0, True, "numba")
         torch.library.opcheck(flat.memory, given)
-        out, _, _, kept = (x.detach() for x in flat.memory(*given))
+        out, _, _, kept, _ = (x.detach() for x in flat.memory(*given))
+        gradients = [*p.gradients, None][:4]
         still = [x.detach() if isinstance(x, Tensor) else x for x in given]
         torch.library.opcheck(
-            torch.ops.spiking.elm_backward, (*p.gradients, out, kept, *still[:15], 23, 0, "numba")
+            torch.ops.spiking.elm_backward, (*gradients, out, kept, *still[:16], 23, 0, "numba")
         )
     torch.library.opcheck(flat.checked, (w["decay"], w["gain"], w["leak"], [w["memory"], w["bias"]], None, 23))
     current = torch.randn(9, 2, 10)
@@ -322,6 +324,9 @@ def good() -> dict[str, Any]:
             r"mlp.update: expected \(h, d\), here \(3, 2\), got \(2, 3\)",
         ),
         ({"mlp": good()["mlp"]._replace(bias=torch.full((3,), torch.nan))}, "mlp.bias: expected finite numbers"),
+        ({"readout": [1]}, "readout: expected a tensor, got list"),
+        ({"readout": torch.ones(3, 2)}, r"readout: expected \(d=2, out\), got \(3, 2\)"),
+        ({"readout": torch.ones(2)}, r"readout: expected \(d=2, out\), got \(2,\)"),
         ({"leak": "much"}, "leak: expected a number or a tensor, got str"),
         ({"leak": torch.ones(2)}, r"leak: expected a number or \(1,\), got \(2,\)"),
         ({"state": torch.ones(2)}, "state: expected a MemoryState, got Tensor"),
