@@ -17,7 +17,7 @@ Heads whose outputs belong to one task each are not projected.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -73,9 +73,9 @@ def build(
     if not isinstance(method, str):
         if given:
             raise ValueError(f"options: they are for methods by name; got {', '.join(sorted(given))} beside an object")
-        made = method if isinstance(method, Method) else method(model, stream)
+        made: Any = method if isinstance(method, Method) or not callable(method) else method(model, stream)
         if not isinstance(made, Method):
-            raise ValueError(f"method: expected it to make a Method, got {type(made).__name__}")
+            raise ValueError(f"method: expected a name, a Method, or what makes one, got {type(made).__name__}")
         return Plan(made)
     check_name(method)
     if method in BOUNDS:
@@ -87,10 +87,24 @@ def build(
         plan.method = _named(method, model, stream, given, seed, plan)
     except (TypeError, RuntimeError) as error:
         raise ValueError(f"options: {method} does not take {given}: {error}") from error
-    if isinstance(plan.method, HLOP) and "rows" not in given:
+    if isinstance(plan.method, HLOP):
         sizes = projected(model, stream)
-        plan.options = lambda task: {"rows": rows(sizes, task)}
+        if "rows" not in given:
+            plan.options = lambda task: {"rows": rows(sizes, task)}
+        asked = [plan.options(task).get("rows", given.get("rows")) for task in range(len(stream.tasks))]
+        _check_room(plan.method, asked)
     return plan
+
+
+def _check_room(hlop: HLOP, wanted: Sequence[Mapping[str, int]]) -> None:
+    """Refuse rows that a layer has no room for by the last task; the improved preset takes those that fit."""
+    for name, site in hlop.sites.items() if hlop.preset == "published" else ():
+        total = sum(each.get(name, 0) for each in wanted)
+        if total > site.inputs:
+            raise ValueError(
+                f"rows: {name} has {site.inputs} inputs, and {len(wanted)} tasks ask for {total} rows; choose fewer "
+                "with the option rows, or the preset 'improved', which takes those that fit"
+            )
 
 
 def _named(

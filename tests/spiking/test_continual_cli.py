@@ -199,8 +199,8 @@ def test_a_killed_run_goes_on(mnist: Path, tmp_path: Path, capsys: pytest.Captur
         (["--method", "ann-hlop", "--set", "ann-hlop.lr=-1"], "lr: expected a number above 0, got -1"),
         (["--set", "ewc=3"], "--set: expected METHOD.OPTION=VALUE"),
         (["--set", "ewc.strength=3", "--method", "sequential"], "--set: ewc is none of the methods sequential"),
-        (["--method", "sequential", "--on", "valid"], "on: the stream has no validation examples"),
-        (["--method", "sequential", "--on", "train"], "on: expected test or valid"),
+        (["--method", "sequential", "--on", "valid"], "--on: the stream has no validation examples; hold some"),
+        (["--method", "sequential", "--on", "train"], "--on: expected test or valid, got 'train'"),
     ],
 )
 def test_mistakes(
@@ -208,6 +208,7 @@ def test_mistakes(
 ) -> None:
     assert main(words(mnist, tmp_path / "run", "--jobs", "1", *more)) == 2
     assert said in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 def test_mistakes_in_the_stream(mnist: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
