@@ -50,11 +50,32 @@ def write_matrix(path: Path, results: Results) -> None:
     os.replace(temporary, path)
 
 
+def write_inside(path: Path, results: Results) -> None:
+    """`inside.csv`, a row an accuracy inside a task: method, seed, the task that is learned, step, task, accuracy."""
+    temporary = path.with_suffix(".tmp")
+    with temporary.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["method", "seed", "learning", "step", "task", "accuracy"])
+        for method, seeds in results.items():
+            for seed, result in seeds.items():
+                for learning, step, *row in result.within:
+                    begun = enumerate(row[: int(learning) + 1], 1)
+                    writer.writerows([method, seed, int(learning) + 1, int(step), j, value] for j, value in begun)
+    os.replace(temporary, path)
+
+
 def draw(folder: Path, results: Results) -> list[Path]:
-    """`curves.png`, `matrix.png` and, where a method has subspaces, `rank.png`; returns those it drew."""
+    """`curves.png`, `matrix.png`, `inside.png` where there is a look inside tasks, `rank.png` where a method has
+    subspaces; returns those it drew."""
     matrices = {method: [result.R for result in seeds.values()] for method, seeds in results.items()}
     before = {method: [result.before for result in seeds.values()] for method, seeds in results.items()}
     charts = {"curves": plots.forgetting(matrices, before), "matrix": plots.accuracy_matrix(matrices)}
+    looks = {
+        method: [result.within for result in seeds.values()] for method, seeds in results.items()
+        if all(result.within for result in seeds.values())
+    }  # fmt: skip
+    if looks:
+        charts["inside"] = plots.stability_gap(looks)
     ranks = {
         method: {layer: _stack(seeds.values(), layer) for layer in next(iter(seeds.values())).rank}
         for method, seeds in results.items() if next(iter(seeds.values())).rank
@@ -121,7 +142,7 @@ def shown(metrics: Mapping[str, float], key: str, name: str) -> str:
     if name not in PER_CENT:
         return f"{metrics[key]:,.0f}"
     spread = f" ± {100 * metrics[f'{key}_ci95']:.2f}" if f"{key}_ci95" in metrics else ""
-    return f"{100 * metrics[key]:.2f}{spread}"
+    return f"{round(100 * metrics[key], 2) + 0.0:.2f}{spread}"  # adding 0 leaves no -0.00
 
 
 def _stack(results: Iterable[Result], layer: str) -> np.ndarray[Any, Any]:

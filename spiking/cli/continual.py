@@ -113,6 +113,8 @@ def _all(
     metrics = combine(per_seed)
     write_metrics(folder / "metrics.json", metrics)
     report.write_matrix(folder / "R.csv", results)
+    if given.every:
+        report.write_inside(folder / "inside.csv", results)
     pictures = report.draw(folder, results)
     said = {k: v for k, v in vars(given).items() if k not in ("root", "out", "resume", "jobs")}
     about = {name: value for name, value in {**said, **stream.describe()}.items() if value not in (None, [])}

@@ -50,7 +50,8 @@ def words(mnist: Path, out: Path, *more: str, stream: str = "permuted-mnist") ->
 
 def test_methods_and_seeds(mnist: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     methods = "hlop,sequential,cumulative,ann-joint,dendrites"
-    assert main(words(mnist, tmp_path / "run", "--method", methods, "--seeds", "2", "--jobs", "1")) == 0
+    more = ["--method", methods, "--seeds", "2", "--jobs", "1", "--every", "3"]
+    assert main(words(mnist, tmp_path / "run", *more)) == 0
     folder = tmp_path / "run"
     said = capsys.readouterr().out
     assert said.count("task 3/3") == 10 and said.splitlines()[-1] == str(folder)
@@ -68,10 +69,15 @@ def test_methods_and_seeds(mnist: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert len(rows) == 5 * 2 * (3 + 1) * 3 and set(rows[0]) == {"method", "seed", "learned", "task", "accuracy"}
     last = [r for r in rows if (r["method"], r["seed"], r["learned"]) == ("sequential", "1", "3")]
     assert np.isclose(np.mean([float(r["accuracy"]) for r in last]), metrics["seed1.sequential.ACC"])
-    for name in ("curves.png", "matrix.png", "rank.png"):
+    with (folder / "inside.csv").open() as file:
+        inside = list(csv.DictReader(file))
+    assert {row["method"] for row in inside} == {"hlop", "sequential", "dendrites"}  # the bounds learn no task in turn
+    steps = [(r["learning"], r["step"], r["task"]) for r in inside if (r["method"], r["seed"]) == ("hlop", "1")]
+    assert steps == [(str(k), str(s), str(j)) for k in (1, 2, 3) for s in (3, 6) for j in range(1, k + 1)]
+    for name in ("curves.png", "matrix.png", "rank.png", "inside.png"):
         assert (folder / name).read_bytes().startswith(b"\x89PNG"), name
     page = (folder / "report.html").read_text()
-    assert not re.search(r"(src|href)=\"(?!data:)|@import|url\(", page) and page.count("data:image/png;base64,") == 3
+    assert not re.search(r"(src|href)=\"(?!data:)|@import|url\(", page) and page.count("data:image/png;base64,") == 4
     assert all(f"<td>{method}</td>" in page for method in methods.split(","))
 
 
