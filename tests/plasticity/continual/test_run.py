@@ -18,7 +18,7 @@ from spiking.events import Events
 from spiking.kernels.surrogate import sigmoid
 from spiking.neurons import LIF, like
 from spiking.plasticity.continual import Stream, run, streams
-from spiking.plasticity.continual.methods import rows
+from spiking.plasticity.continual.methods import build, rows
 from spiking.plasticity.continual.models import CurrentMLP, ReluMLP, default
 from spiking.plasticity.continual.result import load
 from spiking.plasticity.method import Method
@@ -307,3 +307,7 @@ def test_published_rows() -> None:
     assert taken[0] == [80, 200, 100] and taken[1] == [70, 70, 70] and taken[9] == [10, 10, 10]
     assert [sum(column) for column in zip(*taken, strict=True)] == [470, 590, 490]  # what the published lists come to
     assert rows({"a": 78, "b": 80, "c": 80}, 0) == {"a": 8, "b": 20, "c": 10}
+    assert rows({"a": 78, "b": 80}, 0, head=False) == {"a": 8, "b": 20}  # the head is not among them
+    split = streams.split(squares(), setting="task")
+    network = CurrentMLP([16, 16, 12, 4])
+    assert build("hlop", network, split).method.rows == {"layers.0": 2, "layers.1": 4}
