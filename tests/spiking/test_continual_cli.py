@@ -78,6 +78,7 @@ def test_methods_and_seeds(mnist: Path, tmp_path: Path, capsys: pytest.CaptureFi
         assert (folder / name).read_bytes().startswith(b"\x89PNG"), name
     page = (folder / "report.html").read_text()
     assert not re.search(r"(src|href)=\"(?!data:)|@import|url\(", page) and page.count("data:image/png;base64,") == 4
+    assert ">ACC<br>(%)</th>" in page and "<br>± " in page and " ± " not in page  # so that all columns fit
     assert all(f"<td>{method}</td>" in page for method in methods.split(","))
 
 
