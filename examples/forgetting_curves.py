@@ -21,7 +21,7 @@ from spiking import plots
 from spiking.plasticity.continual import Task, run, streams
 from spiking.plasticity.continual.models import default
 
-METHODS = ("joint", "sequential", "hlop", "gpm", "owm", "ewc", "si", "replay")
+METHODS = ("joint", "sequential", "hlop", "gpm", "owm", "ewc", "si", "replay", "dendrites")
 WIDTHS = (400, 400)
 
 
@@ -47,8 +47,9 @@ def main() -> dict[tuple[str, str], float]:
         stream = replace(stream, tasks=tuple(some(task, given.images) for task in stream.tasks))
         curves, before = {}, {}
         for method in METHODS:
-            model = partial(default, widths=WIDTHS)
-            results = [run(stream, method, model, epochs=2, seed=seed) for seed in range(given.seeds)]
+            brings = method == "dendrites"  # a network of its own, without spikes
+            how = {"options": {"widths": WIDTHS}} if brings else {"model": partial(default, widths=WIDTHS)}
+            results = [run(stream, method, epochs=2, seed=seed, **how) for seed in range(given.seeds)]
             curves[method] = [result.R for result in results]
             before[method] = [result.before for result in results]
             mean = {name: np.mean([result.metrics.get(name, 0) for result in results]) for name in ("ACC", "BWT")}

@@ -90,7 +90,7 @@ class Replay(Method):
 
     def _join(self, first: Inputs, second: Inputs) -> Inputs:
         if isinstance(first, Events):
-            return Events.cat([first, second])
+            return Events.cat([first, second.to(first.device)])
         return torch.cat([first, second.to(first)], self.axis)
 
     def stored(self) -> int:

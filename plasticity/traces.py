@@ -9,6 +9,7 @@ Layers without a time axis give every row they see. Events stay Events where eac
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 
 from spiking.events import Events
+from spiking.plasticity.arguments import real, whole
 from spiking.plasticity.sites import Site
 from spiking.plasticity.together import joined, world
 
@@ -42,8 +44,9 @@ class Traces:
     ) -> None:
         if kind not in KINDS:
             raise ValueError(f"trace: expected one of {', '.join(KINDS)}, got {kind!r}")
-        if most is not None and most < 1:
-            raise ValueError(f"patches: expected a number above 0, got {most}")
+        real("trace_decay", decay, math.ulp(0.0), 1.0, "above 0 and up to 1")
+        if most is not None:
+            whole("patches", most, 1)
         self.sites, self.kind, self.decay, self.most = dict(sites), kind, decay, most
         self.generator = torch.Generator().manual_seed(seed)
         self.watch: bool | None = None  # look at all calls, at none, or at those that train

@@ -21,6 +21,7 @@ Large products are torch's, which no kernel of ours beats; clamp, momentum and s
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -45,6 +46,25 @@ def quantise(y: Tensor, lateral: Lateral | None) -> Tensor:
         return y
     scale, steps = lateral
     return (y.clamp(-scale, scale) * (steps / scale)).round_() * (scale / steps)
+
+
+def sound(lateral: Lateral | None) -> None:
+    """Refuse spiking neurons of no size or no level.
+
+    Raises:
+        ValueError: naming what is expected and what came.
+    """
+    if lateral is None:
+        return
+    try:
+        scale, steps = lateral
+        fits = 0 < scale < math.inf and 1 <= steps < math.inf
+    except (TypeError, ValueError):
+        fits = False
+    if not fits:
+        raise ValueError(
+            f"lateral: expected Lateral(scale, steps), a finite scale above 0 and 1 or more steps, got {lateral!r}"
+        )
 
 
 @torch.no_grad()
@@ -97,6 +117,11 @@ def oja(
         raise ValueError(f"velocity: expected a tensor {(k, n)} for decay={decay}, got None")
     if velocity is not None and velocity.shape != weight.shape:
         raise ValueError(f"velocity: expected {(k, n)}, got {tuple(velocity.shape)}")
+    if not 0 < lr < math.inf:
+        raise ValueError(f"lr: expected a finite step above 0, got {lr}")
+    if iterations < 1:
+        raise ValueError(f"iterations: expected 1 or more, got {iterations}")
+    sound(lateral)
     count = int(x.lengths.sum()) if isinstance(x, Events) else x.shape[0]
     if not count or frozen == k:
         return weight.clone(), None if velocity is None else velocity.clone()

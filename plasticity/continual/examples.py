@@ -106,6 +106,12 @@ class Recordings:
     def inputs(self) -> int:
         return self.store.channels
 
+    @property
+    def binning(self) -> str:
+        """How events become steps, in words."""
+        steps = "" if self.steps is None else f", {self.steps} steps"
+        return f"{self.dt:g} ms{steps}{', binary' * self.binary}"
+
     def batch(self, at: Array) -> Events:
         events, _ = self.store.batch(at, self.dt, self.steps, self.binary)
         if self.channel is None:

@@ -17,7 +17,7 @@ Heads whose outputs belong to one task each are not projected.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -73,9 +73,9 @@ def build(
     if not isinstance(method, str):
         if given:
             raise ValueError(f"options: they are for methods by name; got {', '.join(sorted(given))} beside an object")
-        made = method if isinstance(method, Method) else method(model, stream)
+        made: Any = method if isinstance(method, Method) or not callable(method) else method(model, stream)
         if not isinstance(made, Method):
-            raise ValueError(f"method: expected it to make a Method, got {type(made).__name__}")
+            raise ValueError(f"method: expected a name, a Method, or what makes one, got {type(made).__name__}")
         return Plan(made)
     check_name(method)
     if method in BOUNDS:
@@ -87,10 +87,24 @@ def build(
         plan.method = _named(method, model, stream, given, seed, plan)
     except (TypeError, RuntimeError) as error:
         raise ValueError(f"options: {method} does not take {given}: {error}") from error
-    if isinstance(plan.method, HLOP) and "rows" not in given:
+    if isinstance(plan.method, HLOP):
         sizes = projected(model, stream)
-        plan.options = lambda task: {"rows": rows(sizes, task)}
+        if "rows" not in given:
+            plan.options = lambda task: {"rows": rows(sizes, task, _with_head(stream))}
+        asked = {**given, **plan.options(0)}["rows"]
+        _check_room(plan.method, [plan.options(task).get("rows", asked) for task in range(len(stream.tasks))])
     return plan
+
+
+def _check_room(hlop: HLOP, wanted: Sequence[Mapping[str, int]]) -> None:
+    """Refuse rows that a layer has no room for by the last task; the improved preset takes those that fit."""
+    for name, site in hlop.sites.items() if hlop.preset == "published" else ():
+        total = sum(each.get(name, 0) for each in wanted)
+        if total > site.inputs:
+            raise ValueError(
+                f"rows: {name} has {site.inputs} inputs, and {len(wanted)} tasks ask for {total} rows; choose fewer "
+                "with the option rows, or the preset 'improved', which takes those that fit"
+            )
 
 
 def _named(
@@ -101,7 +115,7 @@ def _named(
     sizes = projected(model, stream)
     if method.startswith("hlop"):
         preset = "published" if method == "hlop-published" else "improved"
-        return HLOP(model, **{"rows": rows(sizes, 0), "preset": preset, "seed": seed, **given})
+        return HLOP(model, **{"rows": rows(sizes, 0, _with_head(stream)), "preset": preset, "seed": seed, **given})
     if method == "gpm":
         return GPM(model, **{"layers": list(sizes), "seed": seed, **given})
     if method == "owm":
@@ -133,17 +147,28 @@ def check_name(method: str) -> None:
 def projected(model: nn.Module, stream: Stream) -> dict[str, int]:
     """Inputs of each layer with weights, by name; without the head where tasks have outputs of their own."""
     sizes = {name: site.inputs for name, site in every(model).items()}
-    return dict(list(sizes.items())[:-1]) if stream.setting == "task" and len(sizes) > 1 else sizes
+    return sizes if _with_head(stream) or len(sizes) == 1 else dict(list(sizes.items())[:-1])
 
 
-def rows(sizes: Mapping[str, int], task: int) -> dict[str, int]:
-    """New rows of HLOP for a task, by layer: the published ones, as shares of the layers' inputs."""
-    first, hidden, head = published_rows(("0", "1", "2"), min(task, 9)).values()
+def _with_head(stream: Stream) -> bool:
+    """Whether tasks share the head's outputs, so that it is projected like other layers."""
+    return stream.setting != "task"
+
+
+def rows(sizes: Mapping[str, int], task: int, head: bool = True) -> dict[str, int]:
+    """New rows of HLOP for a task, by layer: the published ones, as shares of the layers' inputs.
+
+    Arguments:
+        sizes: inputs of each projected layer.
+        task: its number.
+        head: the last of them is the head.
+    """
+    first, hidden, last = published_rows(("0", "1", "2"), min(task, 9)).values()
     found = {}
     for k, (name, n) in enumerate(sizes.items()):
         count, whole = (first, PUBLISHED[0]) if k == 0 else (hidden, PUBLISHED[1])
-        if k and k == len(sizes) - 1:
-            count, whole = head, PUBLISHED[2]
+        if head and k and k == len(sizes) - 1:
+            count, whole = last, PUBLISHED[2]
         found[name] = max(1, round(count * n / whole))
     return found
 

@@ -81,16 +81,17 @@ def _square(R: Any) -> Array:
     R = np.asarray(R, float)
     if R.ndim != 2 or R.shape[0] != R.shape[1] or not len(R):
         raise ValueError(f"R: expected (T, T) with T >= 1, got {R.shape}")
-    low = R[np.tril(np.ones(R.shape, bool))]
-    if np.isnan(low).any():
+    if np.isnan(R[np.tril(np.ones(R.shape, bool))]).any():
         raise ValueError("R: expected accuracies on and below the diagonal, got NaN")
-    if (low < 0).any() or (low > 1).any():
-        raise ValueError(f"R: expected accuracies in [0, 1], got {low.min()} to {low.max()}")
+    least, most = np.nanmin(R), np.nanmax(R)
+    if least < 0 or most > 1:
+        raise ValueError(f"R: expected accuracies in [0, 1], got {least} to {most}")
     return R
 
 
 def _row(name: str, values: Any, T: int) -> Array:
     row = np.asarray(values, float)
-    if row.shape != (T,) or np.isnan(row).any():
-        raise ValueError(f"{name}: expected ({T},) accuracies, got {row.shape}")
+    if row.shape != (T,) or not ((row >= 0) & (row <= 1)).all():
+        got = row.shape if row.shape != (T,) else row.tolist()
+        raise ValueError(f"{name}: expected ({T},) accuracies in [0, 1], got {got}")
     return row

@@ -46,6 +46,9 @@ class CurrentMLP(nn.Module):
         self.readout = nn.Linear(*last, bias=False)
         self.steps = steps
 
+    def extra_repr(self) -> str:
+        return "" if self.steps == STEPS else f"steps={self.steps}"
+
     def forward(self, x: Tensor) -> Tensor:
         """Images (B, pixels) to readouts (T, B, classes)."""
         for k, (layer, neurons) in enumerate(zip(self.layers, self.neurons, strict=True)):

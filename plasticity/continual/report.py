@@ -30,9 +30,9 @@ SAYS = {
     "stored": "numbers that the method keeps, at most",
 }  # fmt: skip
 STYLE = (
-    "body{font:15px/1.5 sans-serif;max-width:1100px;margin:2em auto;padding:0 1em;color:#101010}img{max-width:100%}"
+    "body{font:15px/1.5 sans-serif;max-width:1150px;margin:2em auto;padding:0 1em;color:#101010}img{max-width:100%}"
     "table{border-collapse:collapse;margin:1em 0;display:block;overflow-x:auto}"
-    "th,td{padding:.3em .5em;text-align:right;border-bottom:1px solid #ddd;white-space:nowrap;font-size:13px}"
+    "th,td{padding:.3em .35em;text-align:right;border-bottom:1px solid #ddd;white-space:nowrap;font-size:13px}"
     "th:first-child,td:first-child,.said td{text-align:left;white-space:normal}"
 )
 
@@ -50,11 +50,32 @@ def write_matrix(path: Path, results: Results) -> None:
     os.replace(temporary, path)
 
 
+def write_inside(path: Path, results: Results) -> None:
+    """`inside.csv`, a row an accuracy inside a task: method, seed, the task that is learned, step, task, accuracy."""
+    temporary = path.with_suffix(".tmp")
+    with temporary.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["method", "seed", "learning", "step", "task", "accuracy"])
+        for method, seeds in results.items():
+            for seed, result in seeds.items():
+                for learning, step, *row in result.within:
+                    begun = enumerate(row[: int(learning) + 1], 1)
+                    writer.writerows([method, seed, int(learning) + 1, int(step), j, value] for j, value in begun)
+    os.replace(temporary, path)
+
+
 def draw(folder: Path, results: Results) -> list[Path]:
-    """`curves.png`, `matrix.png` and, where a method has subspaces, `rank.png`; returns those it drew."""
+    """`curves.png`, `matrix.png`, `inside.png` where there is a look inside tasks, `rank.png` where a method has
+    subspaces; returns those it drew."""
     matrices = {method: [result.R for result in seeds.values()] for method, seeds in results.items()}
     before = {method: [result.before for result in seeds.values()] for method, seeds in results.items()}
     charts = {"curves": plots.forgetting(matrices, before), "matrix": plots.accuracy_matrix(matrices)}
+    looks = {
+        method: [result.within for result in seeds.values()] for method, seeds in results.items()
+        if all(result.within for result in seeds.values())
+    }  # fmt: skip
+    if looks:
+        charts["inside"] = plots.stability_gap(looks)
     ranks = {
         method: {layer: _stack(seeds.values(), layer) for layer in next(iter(seeds.values())).rank}
         for method, seeds in results.items() if next(iter(seeds.values())).rank
@@ -81,10 +102,11 @@ def write_page(
         pictures: PNG files.
     """
     names = [name for name in SAYS if any(f"{method}.{name}" in metrics for method in methods)]
-    head = "".join(f'<th title="{html.escape(SAYS[name])}">{name}{" (%)" * (name in PER_CENT)}</th>' for name in names)
+    units = {name: "<br>(%)" if name in PER_CENT else "" for name in names}
+    head = "".join(f'<th title="{html.escape(SAYS[name])}">{name}{units[name]}</th>' for name in names)
     body = "".join(
         f"<tr><td>{html.escape(method)}</td>"
-        + "".join(f"<td>{shown(metrics, f'{method}.{name}', name)}</td>" for name in names) + "</tr>"
+        + "".join(f"<td>{under(shown(metrics, f'{method}.{name}', name))}</td>" for name in names) + "</tr>"
         for method in methods
     )  # fmt: skip
     key = "".join(f"<li><b>{name}</b>: {html.escape(SAYS[name])}</li>" for name in names)
@@ -121,7 +143,12 @@ def shown(metrics: Mapping[str, float], key: str, name: str) -> str:
     if name not in PER_CENT:
         return f"{metrics[key]:,.0f}"
     spread = f" ± {100 * metrics[f'{key}_ci95']:.2f}" if f"{key}_ci95" in metrics else ""
-    return f"{100 * metrics[key]:.2f}{spread}"
+    return f"{round(100 * metrics[key], 2) + 0.0:.2f}{spread}"  # adding 0 leaves no -0.00
+
+
+def under(said: str) -> str:
+    """The interval under its mean, so that the columns of all metrics fit on a page."""
+    return said.replace(" ± ", "<br>± ")
 
 
 def _stack(results: Iterable[Result], layer: str) -> np.ndarray[Any, Any]:

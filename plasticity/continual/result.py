@@ -114,9 +114,9 @@ def load(folder: Path, configuration: Mapping[str, Any] | None = None) -> dict[s
         return None
     try:
         state: dict[str, Any] = _whole(torch.load(path, map_location="cpu", weights_only=True))
-    except (OSError, EOFError, KeyError, RuntimeError, pickle.UnpicklingError) as error:
+        there = dict(state["configuration"])
+    except (OSError, EOFError, KeyError, TypeError, RuntimeError, pickle.UnpicklingError) as error:
         raise DataError(f"{path}: can't be read as a checkpoint; delete it to begin again") from error
-    there = state["configuration"]
     if configuration is not None:
         configuration = _plain(configuration)
         differing = [

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from spiking.plasticity.arguments import whole
+from spiking.plasticity.arguments import real, whole
 from spiking.plasticity.continual import contexts
 from spiking.plasticity.continual.examples import Batches, Examples, Mixed
 from spiking.plasticity.continual.methods import Plan, build, rank
@@ -105,11 +105,14 @@ def run(
     Raises:
         ValueError: naming the argument that does not fit the stream.
         DataError: if the folder holds a run of another configuration.
-        FloatingPointError: if the loss is no longer a number.
+        FloatingPointError: if the loss, or an output that is measured, is no longer a number, or a subspace diverges.
     """
-    _check(stream, epochs, batch_size, on, every)
+    _check(stream, on, joint, epochs=epochs, batch_size=batch_size, every=1 if every is None else every, probe=probe)
+    whole("seed", seed, 0)
     if order is not None:
-        stream = stream.ordered(order)
+        stream = stream.ordered(whole("order", order, 0))
+    if optimizer is None:
+        real("lr", lr, 0.0, said="a finite number of 0 or more")
     make = optimizer or (lambda parameters: torch.optim.SGD(parameters, lr=lr))
     if method == "dendrites-published":
         tasks = len(stream.tasks)
@@ -167,7 +170,9 @@ class _Run:
             start, spent = time.perf_counter(), result.seconds
             self.plan.task = k
             if not self.bound:
+                since = time.perf_counter()
                 self.plan.method.begin_task(Batches(self.stream.tasks[k].train, SIZE, device=self.way.device))
+                result.seconds += time.perf_counter() - since
             result.stored.append(int(self.plan.method.stored()))
             if self.bound == "joint" and k:
                 result.rows.append(result.rows[0])
@@ -252,15 +257,22 @@ class _Run:
                 examples = examples.part(np.sort(drawn))
             right = 0
             for inputs, labels in Batches(examples, SIZE):
-                guess = self._scores(inputs.to(self.way.device), labels).argmax(1).cpu()
+                scores = self._scores(inputs.to(self.way.device), labels)
+                if bool(scores.isnan().any()):
+                    raise FloatingPointError(
+                        f"model: its outputs for {task.name} are no numbers; a smaller learning rate may help"
+                    )
+                guess = scores.argmax(1).cpu()
                 right += int((guess == labels).sum())
             found.append(right / len(examples.labels))
         return found
 
 
-def _check(stream: Stream, epochs: int, batch_size: int, on: str, every: int | None) -> None:
-    for name, value in (("epochs", epochs), ("batch_size", batch_size), ("every", 1 if every is None else every)):
+def _check(stream: Stream, on: str, joint: Sequence[float] | None, **counts: int) -> None:
+    for name, value in counts.items():
         whole(name, value, 1)
+    if joint is not None and len(joint) != len(stream.tasks):
+        raise ValueError(f"joint: expected {len(stream.tasks)} accuracies, one for each task, got {len(joint)}")
     if on not in ("test", "valid"):
         raise ValueError(f"on: expected test or valid, got {on!r}")
     if on == "valid" and any(task.valid is None for task in stream.tasks):
@@ -281,7 +293,12 @@ def _model(
             raise ValueError(f"options: {method} takes them for the network it brings, got {given} beside a model")
     if model is None or isinstance(model, str):
         return default(stream, model or "snn")
-    return model if isinstance(model, nn.Module) else model(stream)
+    found = model if isinstance(model, nn.Module) or not callable(model) else model(stream)
+    if not isinstance(found, nn.Module):
+        raise ValueError(
+            f"model: expected snn, ann, a module, or what makes one from the stream, got {type(found).__name__}"
+        )
+    return found
 
 
 @torch.no_grad()
@@ -296,7 +313,9 @@ def _check_head(net: nn.Module, stream: Stream, device: str) -> None:
 
 
 def _model_says(net: nn.Module) -> str:
-    return f"{type(net).__name__} " + " ".join("x".join(map(str, p.shape)) for p in net.parameters())
+    more = net.extra_repr()  # numbers that shapes do not tell, such as the steps of an image
+    name = f"{type(net).__name__}({more})" if more else type(net).__name__
+    return f"{name} " + " ".join("x".join(map(str, p.shape)) for p in net.parameters())
 
 
 def _says(make: MakeOptimizer, net: nn.Module) -> str:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,12 +24,13 @@ from torch import Tensor
 
 from spiking.datasets import EventStore, images, load
 from spiking.datasets.split import hold_out_share
-from spiking.plasticity.arguments import whole
+from spiking.plasticity.arguments import real, whole
 from spiking.plasticity.continual.examples import Examples, Permute, Pictures, Recordings, Rotate, turned_channels
 
 Source = Any  # the name of a data set, an EventStore, or (images, labels)
 SETTINGS = ("task", "domain", "class")
 NORMAL = {"mnist": (0.1307, 0.3081), "fashion": (0.2860, 0.3530)}
+SEEDS = 2**32  # that NumPy's RandomState takes
 HELD_OUT = 0.2  # of data that has no test part of its own
 
 
@@ -64,21 +65,36 @@ class Stream:
     shape: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
+        if not self.tasks:
+            raise ValueError("tasks: expected at least one, got none")
+        if self.setting not in SETTINGS:
+            raise ValueError(f"setting: expected one of {', '.join(SETTINGS)}, got {self.setting!r}")
+        if (self.group is None) == (self.setting == "task"):
+            raise ValueError(
+                f"group: expected the task of each output for the setting 'task' and None for others, got {self.group} "
+                f"for {self.setting!r}"
+            )
         for k, task in enumerate(self.tasks):
-            for part in ("train", "test"):
-                labels = getattr(task, part).labels
-                if not len(labels):
-                    raise ValueError(f"tasks: task {k} ({task.name}) has no sample in {part}")
+            for part, examples in (("train", task.train), ("test", task.test), ("valid", task.valid)):
+                if examples is not None:
+                    self._check(f"task {k} ({task.name})", part, examples)
             found = task.train.labels.unique()
             if len(found) < 2:
                 raise ValueError(
                     f"tasks: task {k} ({task.name}) has one class, {int(found[0])}; there is nothing to tell apart"
                 )
-            if int(found.max()) >= self.outputs:
-                raise ValueError(
-                    f"outputs: task {k} ({task.name}) has the label {int(found.max())}, a head of {self.outputs} is "
-                    "too small"
-                )
+
+    def _check(self, task: str, part: str, examples: Examples) -> None:
+        """Refuse a part of a task that is empty, or that the stream's head or its other tasks do not fit."""
+        if not len(examples.labels):
+            raise ValueError(f"tasks: {task} has no sample in {part}")
+        if examples.inputs != self.inputs:
+            raise ValueError(f"tasks: {task} has {examples.inputs} inputs in {part}, the first task {self.inputs}")
+        most = int(examples.labels.max())
+        if most >= self.outputs:
+            raise ValueError(
+                f"outputs: {task} has the label {most} in {part}, a head of {self.outputs} is too small"
+            )
 
     @property
     def inputs(self) -> int:
@@ -104,6 +120,8 @@ class Stream:
 
     def describe(self) -> dict[str, Any]:
         """What tells it from another stream, in plain numbers and words."""
+        first = self.tasks[0].train
+        binned = {"binning": first.binning} if isinstance(first, Recordings) else {}
         labels = [part.labels.numpy() for task in self.tasks for part in (task.train, task.test)]
         digest = hashlib.sha256(b"".join(part.tobytes() for part in labels)).hexdigest()[:12]
         return {
@@ -111,7 +129,7 @@ class Stream:
             "train": [len(task.train.labels) for task in self.tasks],
             "valid": [0 if task.valid is None else len(task.valid.labels) for task in self.tasks],
             "test": [len(task.test.labels) for task in self.tasks],
-            "inputs": self.inputs, "outputs": self.outputs, "labels": digest,
+            "inputs": self.inputs, "outputs": self.outputs, "labels": digest, **binned,
         }  # fmt: skip
 
 
@@ -137,7 +155,8 @@ def permuted(
     """
     name, train, tested, shape, classes = _source(source, root, test, binning)
     whole("tasks", tasks, 1)
-    first = 100 * run if seed is None else seed
+    whole("run", run, 0, (SEEDS - tasks) // 100)
+    first = 100 * run if seed is None else whole("seed", seed, 0, SEEDS - tasks)
     made = []
     for i in range(tasks):
         order = np.arange(train.inputs)
@@ -161,6 +180,7 @@ def rotated(
     """
     name, train, tested, shape, classes = _source(source, root, test, binning)
     whole("tasks", tasks, 1)
+    real("most", most)
     if shape is None:
         raise ValueError("source: to be turned it must be images (n, H, W) or recordings of a camera with a sensor")
     made = []
@@ -188,8 +208,8 @@ def split(
     if setting not in SETTINGS:
         raise ValueError(f"setting: expected one of {', '.join(SETTINGS)}, got {setting!r}")
     name, train, tested, shape, total = _source(source, root, test, binning)
-    if isinstance(classes, int):
-        whole("classes", classes, 1)
+    if not isinstance(classes, Iterable):
+        classes = whole("classes", classes, 1)
         parts = [list(range(k, min(k + classes, total))) for k in range(0, total, classes)]
     else:
         parts = [[int(c) for c in part] for part in classes]

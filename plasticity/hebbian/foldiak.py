@@ -17,6 +17,7 @@ from torch import Tensor
 
 from spiking.events import Events
 from spiking.kernels.oja import moment
+from spiking.plasticity.arguments import real
 from spiking.plasticity.hebbian.oja import OjaPCA
 
 
@@ -35,28 +36,33 @@ class Foldiak(OjaPCA):
         seed: int = 0,
     ) -> None:
         super().__init__(inputs, neurons, lr, iterations=iterations, seed=seed)
-        self.lateral_lr = 10 * lr if lateral_lr is None else lateral_lr
+        self.lateral_lr = real("lateral_lr", 10 * lr if lateral_lr is None else lateral_lr, 0.0, said="0 or more")
         self.lateral = torch.zeros(neurons, neurons)
 
     def _settled(self) -> Tensor:
         """F (k, n) with y = F x once the neurons have settled."""
-        eye = torch.eye(len(self.lateral)).to(self.lateral)
-        return torch.linalg.solve(eye - self.lateral, self.weight)
+        return _settle(self.weight, self.lateral)
 
     @torch.no_grad()
     def learn(self, x: Tensor | Events) -> Any:
-        """Learn from rows (R, n) or Events (T, B, n); returns the rule itself."""
+        """Learn from rows (R, n) or Events (T, B, n); returns the rule itself; raises as `OjaPCA.learn`."""
+        Q, W = self.weight, self.lateral
         for _ in range(self.iterations):
-            F = self._settled()
+            F = _settle(Q, W)
             pull = moment(x if isinstance(x, Events) else x.to(F.dtype), F.t().contiguous()).t()  # Y^T X / R
             power = pull @ F.t()  # Y^T Y / R
-            self.weight = self.weight + self.lr * (pull - power.diagonal()[:, None] * self.weight)
-            self.lateral = self.lateral - self.lateral_lr * (power - torch.diag(power.diagonal()))
+            Q = Q + self.lr * (pull - power.diagonal()[:, None] * Q)
+            W = W - self.lateral_lr * (power - torch.diag(power.diagonal()))
+        self.weight, self.lateral = self._sound(Q), self._sound(W)
         return self
 
     @torch.no_grad()
     def respond(self, x: Tensor | Events) -> Tensor:
         """The settled activity of rows, (R, k), or of Events, (T, B, k)."""
         free = super().respond(x)
-        eye = torch.eye(len(self.lateral)).to(free)
-        return torch.linalg.solve(eye - self.lateral, free.flatten(0, -2).t()).t().reshape(free.shape)
+        return _settle(free.flatten(0, -2).t(), self.lateral).t().reshape(free.shape)
+
+
+def _settle(drive: Tensor, W: Tensor) -> Tensor:
+    """What neurons (k, ...) say once y = drive + W y."""
+    return torch.linalg.solve(torch.eye(len(W)).to(W) - W, drive)

@@ -8,6 +8,7 @@ subspace, turned in an arbitrary way; one row alone becomes the first principal 
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -34,16 +35,30 @@ class OjaPCA:
     def __init__(self, inputs: int, neurons: int, lr: float = 0.01, *, iterations: int = 1, seed: int = 0) -> None:
         if not 0 < neurons <= inputs:
             raise ValueError(f"neurons: expected 1 to {inputs}, as many as there are inputs, got {neurons}")
-        if not lr > 0:
-            raise ValueError(f"lr: expected a step above 0, got {lr}")
+        if not 0 < lr < math.inf:
+            raise ValueError(f"lr: expected a finite step above 0, got {lr}")
         self.lr, self.iterations = lr, iterations
         self.weight = first_rows(neurons, inputs, torch.Generator().manual_seed(seed))
 
     @torch.no_grad()
     def learn(self, x: Tensor | Events) -> Any:
-        """Learn from rows (R, n), or from Events (T, B, n), each step of a sample a row; returns the rule itself."""
-        self.weight, _ = oja(x, self.weight, lr=self.lr, iterations=self.iterations, decay=0.0, clamp=None)
+        """Learn from rows (R, n), or from Events (T, B, n), each step of a sample a row; returns the rule itself.
+
+        Raises:
+            FloatingPointError: if the weights diverge; they stay as they were.
+        """
+        H, _ = oja(x, self.weight, lr=self.lr, iterations=self.iterations, decay=0.0, clamp=None)
+        self.weight = self._sound(H)
         return self
+
+    def _sound(self, weight: Tensor) -> Tensor:
+        """Weights that a step led to, if they are finite."""
+        if not bool(weight.isfinite().all()):
+            raise FloatingPointError(
+                f"{type(self).__name__}: the weights diverge; lr={self.lr:g} times the largest eigenvalue of its "
+                "inputs' second moment must stay below 1"
+            )
+        return weight
 
     @torch.no_grad()
     def respond(self, x: Tensor | Events) -> Tensor:

@@ -23,9 +23,10 @@ class Sanger(OjaPCA):
 
     @torch.no_grad()
     def learn(self, x: Tensor | Events) -> Any:
-        """Learn from rows (R, n) or Events (T, B, n); returns the rule itself."""
+        """Learn from rows (R, n) or Events (T, B, n); returns the rule itself; raises as `OjaPCA.learn`."""
+        H = self.weight
         for _ in range(self.iterations):
-            H = self.weight
             pull = moment(x if isinstance(x, Events) else x.to(H.dtype), H.t().contiguous()).t()  # Y^T X / R
-            self.weight = H + self.lr * (pull - torch.tril(pull @ H.t()) @ H)
+            H = H + self.lr * (pull - torch.tril(pull @ H.t()) @ H)
+        self.weight = self._sound(H)
         return self

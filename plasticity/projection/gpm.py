@@ -10,6 +10,7 @@ those whose energies, with all larger ones, stay below epsilon.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from spiking.events import Events
-from spiking.plasticity.arguments import whole
+from spiking.plasticity.arguments import real, whole
 from spiking.plasticity.method import Batches, pick
 from spiking.plasticity.projection.base import Projection
 from spiking.plasticity.projection.rows import share
@@ -70,8 +71,7 @@ class GPM(Projection):
         if set(chosen) != set(self.sites):
             raise ValueError(f"threshold: expected one for each of {sorted(self.sites)}, got {sorted(chosen)}")
         for name, epsilon in chosen.items():
-            if not 0 < epsilon <= 1:
-                raise ValueError(f"threshold: expected above 0 and up to 1, got {epsilon} for {name}")
+            real(f"threshold: {name}", epsilon, math.ulp(0.0), 1.0, "above 0 and up to 1")
         return chosen
 
     @torch.no_grad()

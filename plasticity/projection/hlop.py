@@ -18,6 +18,7 @@ networks". `preset="published"` keeps their numbers: momentum 0.9, clamp 10, fiv
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -26,7 +27,8 @@ from torch import Tensor, nn
 
 from spiking.events import Events
 from spiking.kernels.oja import Lateral, moment, oja, project
-from spiking.plasticity.arguments import whole
+from spiking.kernels.oja.op import sound
+from spiking.plasticity.arguments import real, whole
 from spiking.plasticity.method import Batches, copied
 from spiking.plasticity.projection.base import Projection
 from spiking.plasticity.projection.lateral import Shadow
@@ -89,8 +91,9 @@ class HLOP(Projection):
             raise ValueError(f"form: expected 'gradient' or 'activity', got {form!r}")
         if lateral is not None and form == "gradient":
             raise ValueError("form: quantised lateral neurons project activity; expected 'activity', got 'gradient'")
-        if energy is not None and not 0 < energy <= 1:
-            raise ValueError(f"energy: expected a share above 0 and up to 1, got {energy}")
+        sound(lateral)
+        if energy is not None:
+            real("energy", energy, math.ulp(0.0), 1.0, "a share above 0 and up to 1")
         if not isinstance(rows, Mapping):
             raise ValueError(f"rows: expected layer -> number of rows, got {rows!r}")
         whole("iterations", iterations, 1)
@@ -118,7 +121,7 @@ class HLOP(Projection):
             if set(lr) != set(self.sites):
                 raise ValueError(f"lr: expected a step for each of {sorted(self.sites)}, got {sorted(lr)}")
         for step in lr.values() if isinstance(lr, Mapping) else (lr,):
-            if step is not None and not (isinstance(step, (int, float)) and step > 0):
+            if step is not None and not (isinstance(step, (int, float)) and 0 < step < math.inf):
                 raise ValueError(f"lr: expected a number above 0, got {step!r}")
         if isinstance(lr, Mapping):
             return dict(lr)
@@ -136,6 +139,7 @@ class HLOP(Projection):
         fitting = {}
         for name, site in self.sites.items():
             k, n = rows.get(name, 0), site.inputs
+            whole(f"rows: {name}", k)
             if k < 0 or (k > n - old[name] and not capped):
                 raise ValueError(
                     f"rows: {name} has {n} inputs and {old[name]} rows; expected 0 to {n - old[name]} more, got {k}"
@@ -238,6 +242,11 @@ class HLOP(Projection):
                 f"{(1 + self.decay) / (1 - self.decay):.3g}"
             )
 
+    def _check_all(self) -> None:
+        for name, H in self.weight.items():
+            if H.shape[0] > self.basis[name].shape[0]:
+                self._check(name, self.lr[name] or STEP / max(self.top[name], 1e-12))
+
     @torch.no_grad()
     def next_task(
         self, batches: Batches | None = None, rows: Mapping[str, int] | None = None, **options: Any
@@ -248,9 +257,7 @@ class HLOP(Projection):
             batches: not needed.
             rows: layer -> new rows for the next task, none for layers not named; `None` is as many as for the last.
         """
-        for name, H in self.weight.items():
-            if H.shape[0] > self.basis[name].shape[0]:
-                self._check(name, self.lr[name] or STEP / max(self.top[name], 1e-12))
+        self._check_all()
         kept = {name: self._kept(name) for name in self.sites}
         old = {name: len(H) for name, H in kept.items()}
         wanted = self._fitting(self.rows if rows is None else rows, old, capped=self.preset == "improved")
@@ -284,7 +291,11 @@ class HLOP(Projection):
 
         Arguments:
             batches: not needed.
+
+        Raises:
+            FloatingPointError: if the rows of a layer diverge.
         """
+        self._check_all()
         found = {}
         for name, learning in self.weight.items():
             H = self._kept(name)

@@ -9,6 +9,7 @@ So n - tr P directions are closed, each counted by how much of it is, and P leav
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from spiking.events import Events
+from spiking.plasticity.arguments import real
 from spiking.plasticity.method import Batches, copied
 from spiking.plasticity.projection.base import Projection
 from spiking.plasticity.traces import Traces, reduce_events
@@ -43,8 +45,7 @@ class OWM(Projection):
         self, model: nn.Module, layers: Sequence[str], *, alpha: float = 1.0, trace: str = "rates",
         trace_decay: float = 0.951, time_first: bool = True, fix_vectors: bool = True,
     ) -> None:
-        if not alpha > 0:
-            raise ValueError(f"alpha: expected a number above 0, got {alpha}")
+        real("alpha", alpha, math.ulp(0.0), said="a finite number above 0")
         super().__init__(model, layers, "layers", time_first, fix_vectors, orthonormal=False)
         self.alpha = alpha
         self.traces = Traces(self.sites, trace, trace_decay)

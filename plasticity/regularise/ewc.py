@@ -52,7 +52,7 @@ class EWC(Spring):
         if fisher not in FISHERS:
             raise ValueError(f"fisher: expected one of {', '.join(FISHERS)}, got {fisher!r}")
         whole("samples", samples, 1)
-        super().__init__(model, strength / 2)
+        super().__init__(model, strength, 0.5)
         self.model, self.forward, self.fisher, self.samples = model, forward or logits(model), fisher, samples
         self.axis = batch_axis
         self.generator = torch.Generator().manual_seed(seed)

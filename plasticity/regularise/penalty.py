@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from spiking.plasticity.arguments import real
 from spiking.plasticity.method import Method, copied
 
 
@@ -16,12 +17,12 @@ class Spring(Method):
 
     Arguments:
         model: whose parameters that train are held.
-        factor: c.
+        strength: of the method.
+        share: c over the strength.
     """
 
-    def __init__(self, model: nn.Module, factor: float) -> None:
-        if not factor >= 0:
-            raise ValueError(f"strength: expected 0 or more, got {factor}")
+    def __init__(self, model: nn.Module, strength: float, share: float = 1.0) -> None:
+        factor = share * real("strength", strength, 0.0, said="a finite number of 0 or more")
         super().__init__()
         self.parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
         if not self.parameters:

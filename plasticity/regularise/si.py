@@ -10,12 +10,14 @@ penalty's own gradient, and Omega is not negative.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from spiking.plasticity.arguments import real
 from spiking.plasticity.method import copied
 from spiking.plasticity.regularise.penalty import Spring
 
@@ -33,8 +35,7 @@ class SI(Spring):
     """
 
     def __init__(self, model: nn.Module, strength: float = 0.1, *, xi: float = 0.1) -> None:
-        if not xi > 0:
-            raise ValueError(f"xi: expected a number above 0, got {xi}")
+        real("xi", xi, math.ulp(0.0), said="a finite number above 0")
         super().__init__(model, strength)
         self.xi = xi
         self.path = {name: torch.zeros_like(p) for name, p in self.parameters.items()}

@@ -113,6 +113,8 @@ def _all(
     metrics = combine(per_seed)
     write_metrics(folder / "metrics.json", metrics)
     report.write_matrix(folder / "R.csv", results)
+    if given.every:
+        report.write_inside(folder / "inside.csv", results)
     pictures = report.draw(folder, results)
     said = {k: v for k, v in vars(given).items() if k not in ("root", "out", "resume", "jobs")}
     about = {name: value for name, value in {**said, **stream.describe()}.items() if value not in (None, [])}
@@ -145,7 +147,10 @@ def _one(
             watch=Steps(tell, who, len(stream.tasks)),
         )  # fmt: skip
     except FloatingPointError as error:
-        raise FloatingPointError(f"{method}, seed {seed}: {error}") from error
+        raise FloatingPointError(
+            f"{method}, seed {seed}: {error}; the same command without {method} goes on with the other methods by "
+            f"--out {folder} --resume"
+        ) from error
     finally:
         tell(("end", who))
 
@@ -191,6 +196,10 @@ def _check(given: argparse.Namespace) -> None:
         raise Mistake(f"--widths: expected at least 1 each, got {' '.join(map(str, given.widths))}")
     if not 0 < given.lr < math.inf:
         raise Mistake(f"--lr: expected a number above 0, got {given.lr:g}")
+    if given.on not in ("test", "valid"):
+        raise Mistake(f"--on: expected test or valid, got {given.on!r}")
+    if given.on == "valid" and not given.valid:
+        raise Mistake("--on: the stream has no validation examples; hold some out with --valid 0.1")
     kind, _, source = given.stream.partition("-")
     if given.tasks is not None and kind == "split":
         raise Mistake(f"--tasks: {given.stream} has as many as --classes makes; give that")

@@ -1,7 +1,7 @@
 """Pictures: functions that take arrays or Events and return a matplotlib Figure, without pyplot's global state."""
 
 from spiking.plots.compare import fidelity
-from spiking.plots.continual import accuracy_matrix, forgetting, subspaces
+from spiking.plots.continual import accuracy_matrix, forgetting, stability_gap, subspaces
 from spiking.plots.curves import bits_curve, confusion, learning_curve
 from spiking.plots.delays import delays
 from spiking.plots.growth import growth
@@ -30,5 +30,5 @@ __all__ = [
     "codes", "confusion", "degrees", "delays", "detection", "divergence", "event_image", "fidelity", "forgetting",
     "gain_sweep", "growth", "learning_curve", "learning_time", "loss_curve", "membrane", "memory", "movie",
     "overview", "perplexity_curve", "ranks", "raster", "rates", "ratios", "recall_noise", "separation",
-    "spike_counts", "subspaces", "theory", "time_constants", "unseen_pairs",
+    "spike_counts", "stability_gap", "subspaces", "theory", "time_constants", "unseen_pairs",
 ]  # fmt: skip

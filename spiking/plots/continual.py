@@ -12,7 +12,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from spiking.plots.style import INK, figure, quiet
+from spiking.plots.style import GREY, INK, figure, quiet
 
 Array = np.ndarray[Any, Any]
 ACROSS, PALETTE = 4, "viridis"
@@ -59,6 +59,36 @@ def forgetting(runs: Mapping[str, Any], before: Mapping[str, Any] | None = None)
             bar, ax=panels, label="task (black: mean)", shrink=0.8, aspect=30,
             ticks=MaxNLocator(integer=True),
         )
+    return chart
+
+
+def stability_gap(runs: Mapping[str, Any]) -> Figure:
+    """Accuracy of each task begun, measured inside tasks: the stability gap, a dip when the next task begins.
+
+    Arguments:
+        runs: by method, (seeds, n, 2 + T): the task that is learned, the step, and the accuracy on each task, NaN for
+            those not begun. Bands go from the least to the greatest seed, lines part the tasks.
+    """
+    chart, panels = _panels(len(runs), 4.2, 2.7)
+    T = 1
+    for axes, (name, table) in zip(panels, runs.items(), strict=False):
+        rows = np.asarray(table, float)
+        T, learned, time = rows.shape[2] - 2, rows[0, :, 0], np.arange(1, rows.shape[1] + 1)
+        for j, colour in enumerate(_colours(T)):
+            begun, curve = learned >= j, 100 * rows[:, :, 2 + j]
+            axes.plot(time[begun], curve[:, begun].mean(0), color=colour, linewidth=1.2)
+            if len(rows) > 1:
+                low, high = curve[:, begun].min(0), curve[:, begun].max(0)
+                axes.fill_between(time[begun], low, high, color=colour, alpha=0.2, linewidth=0)
+        for end in np.flatnonzero(np.diff(learned)):
+            axes.axvline(time[end] + 0.5, color=GREY, linewidth=0.6, linestyle=":", zorder=0)
+        axes.set_title(name, fontsize=9)
+        axes.set(xlabel="measurement inside tasks", ylim=(-3, 102))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_ylabel("accuracy (%)" if axes.get_subplotspec().is_first_col() else "")
+    if T > 1:
+        bar = ScalarMappable(Normalize(1, T), PALETTE)
+        chart.colorbar(bar, ax=panels, label="task", shrink=0.8, aspect=30, ticks=MaxNLocator(integer=True))
     return chart
 
 

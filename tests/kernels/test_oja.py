@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -158,6 +160,10 @@ def test_bad_input():
         ({"x": x[:, :4]}, r"x: expected rows \(R, 5\)"), ({"weight": H[0]}, "weight: expected"),
         ({"velocity": None}, "velocity: expected a tensor"), ({"velocity": V[:1]}, "velocity: expected"),
         ({"frozen": 4}, "frozen: expected 0 to 3"), ({"decay": 1.0}, "decay: expected"),
+        ({"lr": math.nan}, "lr: expected a finite step above 0, got nan"),
+        ({"iterations": 0}, "iterations: expected 1"),
+        ({"lateral": (20.0, 0)}, r"lateral: expected .* got \(20.0, 0\)"),
+        ({"lateral": 3}, "lateral: expected .* got 3"),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=words):
             oja(**{"x": x, "weight": H, "velocity": V, "lr": 0.1, **change})

@@ -68,3 +68,18 @@ def test_events_teach_what_their_rows_do(kind):
         kind(12, 13)
     with pytest.raises(ValueError, match="lr: expected"):
         kind(12, 3, 0.0)
+
+
+@pytest.mark.parametrize("kind", [OjaPCA, Sanger, Foldiak])
+def test_a_rule_that_diverges_says_so_and_keeps_what_it_had(kind):
+    rule, (x, _) = kind(12, 3, 30.0), cloud()
+    with pytest.raises(FloatingPointError, match=rf"{kind.__name__}: the weights diverge; lr=30 times"):
+        for _ in range(200):
+            rule.learn(x)
+    assert rule.respond(x).isfinite().all()
+
+
+@pytest.mark.parametrize("lr", [0.0, float("nan"), float("inf")])
+def test_a_step_that_is_none(lr):
+    with pytest.raises(ValueError, match="lr: expected a finite step above 0, got"):
+        OjaPCA(4, 2, lr)

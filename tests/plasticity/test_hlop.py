@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 
 import pytest
 import torch
@@ -179,6 +180,20 @@ def test_a_diverging_subspace_is_named_and_stopped():
                 hlop.learn()
 
 
+@pytest.mark.parametrize("preset", ["published", "improved"])
+def test_a_subspace_that_diverges_between_two_looks_is_not_reported(preset):
+    model = nn.Linear(6, 2)
+    hlop = HLOP(model, {"": 3}, preset=preset, lr=1e-3)
+    model(torch.randn(8, 6))
+    hlop.learn()
+    hlop.lr = {"": 1e3}
+    for _ in range(4):
+        model(5 * torch.randn(8, 6))
+        hlop.learn()
+    with pytest.raises(FloatingPointError, match=r"the subspace diverges.* must stay below"):
+        hlop.report()
+
+
 def test_bad_input():
     model = network()
     for given, words in (
@@ -192,7 +207,13 @@ def test_bad_input():
         ({"energy": 1.5}, "energy: expected"), ({"patches": 0}, "patches: expected"),
         ({"lr": {"layers.0": 0.1}}, "lr: expected a step for each"),
         ({"lr": 0.0}, r"lr: expected a number above 0, got 0\.0"),
-        ({"lr": "x"}, "lr: expected a number above 0, got 'x'"),
+        ({"lr": "x"}, "lr: expected a number above 0, got 'x'"), ({"lr": math.inf}, "lr: expected .* got inf"),
+        ({"rows": {"layers.0": 2.5}}, "rows: layers.0: expected a whole number, got 2.5"),
+        ({"lateral": Lateral(20.0, 0), "form": "activity"}, r"lateral: expected .* got Lateral\(scale=20.0, steps=0\)"),
+        ({"lateral": Lateral(-20.0), "form": "activity"}, "lateral: expected Lateral.scale, steps., a finite scale"),
+        ({"energy": "most"}, "energy: expected a share above 0 and up to 1, got 'most'"),
+        ({"trace_decay": 2.0}, "trace_decay: expected above 0 and up to 1, got 2.0"),
+        ({"patches": 2.5}, "patches: expected a whole number of at least 1, got 2.5"),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=words):
             HLOP(model, **{"rows": ROWS, **given})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 
 import pytest
 import torch
@@ -305,9 +306,15 @@ def test_bad_input():
     model = network()
     for make, words in (
         (lambda: GPM(model, ["a"]), r"layers: no layer 'a'; .*readout"), (lambda: OWM(model, NAMES, alpha=0), "alpha:"),
-        (lambda: GPM(model, NAMES, threshold=1.2), "threshold: expected above 0"),
+        (lambda: GPM(model, NAMES, threshold=1.2), "threshold: layers.0: expected above 0 and up to 1, got 1.2"),
+        (lambda: GPM(model, NAMES, threshold="most"), "threshold: layers.0: expected above 0 and up to 1, got 'most'"),
+        (lambda: OWM(model, NAMES, alpha=math.inf), "alpha: expected a finite number above 0, got inf"),
+        (lambda: EWC(model, math.inf), "strength: expected a finite number of 0 or more, got inf"),
+        (lambda: SI(model, "much"), "strength: expected a finite number of 0 or more, got 'much'"),
+        (lambda: SI(model, xi=math.inf), "xi: expected a finite number above 0, got inf"),
         (lambda: GPM(model, NAMES, threshold={"readout": 0.9}), "threshold: expected one for each"),
-        (lambda: EWC(model, -1), "strength:"), (lambda: EWC(model, 1, fisher="true"), "fisher:"),
+        (lambda: EWC(model, -1), "strength: expected a finite number of 0 or more, got -1"),
+        (lambda: EWC(model, 1, fisher="true"), "fisher:"),
         (lambda: EWC(model, 1, samples=0), "samples:"), (lambda: SI(model, xi=0), "xi:"),
         (lambda: Replay(0), "per_class:"), (lambda: Replay(1, 0), "batch:"),
         (lambda: SI(nn.Flatten()), "model: expected parameters"), (lambda: EWC(model, 1).next_task(), "batches: EWC"),

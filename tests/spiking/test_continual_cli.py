@@ -50,7 +50,8 @@ def words(mnist: Path, out: Path, *more: str, stream: str = "permuted-mnist") ->
 
 def test_methods_and_seeds(mnist: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     methods = "hlop,sequential,cumulative,ann-joint,dendrites"
-    assert main(words(mnist, tmp_path / "run", "--method", methods, "--seeds", "2", "--jobs", "1")) == 0
+    more = ["--method", methods, "--seeds", "2", "--jobs", "1", "--every", "3"]
+    assert main(words(mnist, tmp_path / "run", *more)) == 0
     folder = tmp_path / "run"
     said = capsys.readouterr().out
     assert said.count("task 3/3") == 10 and said.splitlines()[-1] == str(folder)
@@ -68,10 +69,16 @@ def test_methods_and_seeds(mnist: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert len(rows) == 5 * 2 * (3 + 1) * 3 and set(rows[0]) == {"method", "seed", "learned", "task", "accuracy"}
     last = [r for r in rows if (r["method"], r["seed"], r["learned"]) == ("sequential", "1", "3")]
     assert np.isclose(np.mean([float(r["accuracy"]) for r in last]), metrics["seed1.sequential.ACC"])
-    for name in ("curves.png", "matrix.png", "rank.png"):
+    with (folder / "inside.csv").open() as file:
+        inside = list(csv.DictReader(file))
+    assert {row["method"] for row in inside} == {"hlop", "sequential", "dendrites"}  # the bounds learn no task in turn
+    steps = [(r["learning"], r["step"], r["task"]) for r in inside if (r["method"], r["seed"]) == ("hlop", "1")]
+    assert steps == [(str(k), str(s), str(j)) for k in (1, 2, 3) for s in (3, 6) for j in range(1, k + 1)]
+    for name in ("curves.png", "matrix.png", "rank.png", "inside.png"):
         assert (folder / name).read_bytes().startswith(b"\x89PNG"), name
     page = (folder / "report.html").read_text()
-    assert not re.search(r"(src|href)=\"(?!data:)|@import|url\(", page) and page.count("data:image/png;base64,") == 3
+    assert not re.search(r"(src|href)=\"(?!data:)|@import|url\(", page) and page.count("data:image/png;base64,") == 4
+    assert ">ACC<br>(%)</th>" in page and "<br>± " in page and " ± " not in page  # so that all columns fit
     assert all(f"<td>{method}</td>" in page for method in methods.split(","))
 
 
@@ -199,8 +206,8 @@ def test_a_killed_run_goes_on(mnist: Path, tmp_path: Path, capsys: pytest.Captur
         (["--method", "ann-hlop", "--set", "ann-hlop.lr=-1"], "lr: expected a number above 0, got -1"),
         (["--set", "ewc=3"], "--set: expected METHOD.OPTION=VALUE"),
         (["--set", "ewc.strength=3", "--method", "sequential"], "--set: ewc is none of the methods sequential"),
-        (["--method", "sequential", "--on", "valid"], "on: the stream has no validation examples"),
-        (["--method", "sequential", "--on", "train"], "on: expected test or valid"),
+        (["--method", "sequential", "--on", "valid"], "--on: the stream has no validation examples; hold some"),
+        (["--method", "sequential", "--on", "train"], "--on: expected test or valid, got 'train'"),
     ],
 )
 def test_mistakes(
@@ -208,6 +215,7 @@ def test_mistakes(
 ) -> None:
     assert main(words(mnist, tmp_path / "run", "--jobs", "1", *more)) == 2
     assert said in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 def test_mistakes_in_the_stream(mnist: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

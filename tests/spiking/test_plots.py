@@ -149,6 +149,16 @@ def test_accuracy_matrix_says_every_number() -> None:
     assert chart.axes[0].images[0].get_array().tolist() == [[90, 10], [60, 80]]
 
 
+def test_the_stability_gap_is_drawn_for_tasks_begun() -> None:
+    seed = [[0, 5, 0.5, np.nan], [0, 10, 0.9, np.nan], [1, 5, 0.3, 0.6], [1, 10, 0.8, 0.7]]
+    other = [[0, 5, 0.7, np.nan], [0, 10, 0.9, np.nan], [1, 5, 0.1, 0.6], [1, 10, 0.8, 0.7]]
+    chart = plots.stability_gap({"a": [seed, other]})
+    first, second, end = chart.axes[0].lines
+    np.testing.assert_allclose(first.get_xydata(), [[1, 60], [2, 90], [3, 20], [4, 80]])
+    np.testing.assert_allclose(second.get_xydata(), [[3, 60], [4, 70]])
+    assert end.get_xdata()[0] == 2.5 and len(chart.axes[0].collections) == 2
+
+
 def test_subspaces_says_what_was_not_measured() -> None:
     table = np.array([[[4.0, 16.0, 0.5], [8.0, 16.0, np.nan]]])
     chart = plots.subspaces({"hlop": {"layers.0": table}, "gpm": {"layers.0": table * [1, 1, np.nan]}})

@@ -50,7 +50,9 @@ def test_bounds(T: int, seed: int) -> None:
         ({"R": [[math.nan]]}, "R: expected accuracies on and below the diagonal, got NaN"),
         ({"R": [[91.0]]}, r"R: expected accuracies in \[0, 1\], got 91.0"),
         ({"R": [[0.5, math.nan], [0.5, 0.5]], "before": [0.1, 0.1]}, "R: FWT needs the accuracy"),
-        ({"R": R, "before": [0.1]}, r"before: expected \(3,\) accuracies, got \(1,\)"),
+        ({"R": [[0.5, 91.0], [0.5, 0.5]]}, r"R: expected accuracies in \[0, 1\], got 0.5 to 91.0"),
+        ({"R": R, "before": [0.1]}, r"before: expected \(3,\) accuracies in \[0, 1\], got \(1,\)"),
+        ({"R": R, "joint": [0.1, math.nan, 2.0]}, r"joint: expected \(3,\) .* in \[0, 1\], got \[0.1, nan, 2.0\]"),
         ({"R": R, "within": [[0.1]]}, r"within: expected \(n, 3\), got \(1, 1\)"),
     ],
 )

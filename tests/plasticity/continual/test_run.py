@@ -18,7 +18,7 @@ from spiking.events import Events
 from spiking.kernels.surrogate import sigmoid
 from spiking.neurons import LIF, like
 from spiking.plasticity.continual import Stream, run, streams
-from spiking.plasticity.continual.methods import rows
+from spiking.plasticity.continual.methods import build, rows
 from spiking.plasticity.continual.models import CurrentMLP, ReluMLP, default
 from spiking.plasticity.continual.result import load
 from spiking.plasticity.method import Method
@@ -183,6 +183,9 @@ def test_replay_of_events_goes_on(tmp_path: Path) -> None:
     state = load(tmp_path)
     assert state is not None and isinstance(state["method"]["memory"], Events)
     assert np.array_equal(run(split, "replay", folder=tmp_path, **how).R, whole.R)
+    longer = streams.split(recordings(48), [[0, 1], [2, 3]], "class", dt=10.0)
+    with pytest.raises(DataError, match="another configuration: binning '5 ms', asked for '10 ms'"):
+        run(longer, "replay", folder=tmp_path, **how)
 
 
 class Killed(Exception):
@@ -217,6 +220,12 @@ def test_a_folder_of_another_run_is_refused(tmp_path: Path) -> None:
         run(stream(2), "sequential", small, folder=tmp_path, lr=0.2)
     with pytest.raises(DataError, match=r"model 'CurrentMLP 16x16 12x16 4x12', asked for 'ReluMLP 800x16"):
         run(stream(2), "sequential", "ann", folder=tmp_path)
+    with pytest.raises(DataError, match=r"model 'CurrentMLP 16x16 .*', asked for 'CurrentMLP\(steps=2\) 16x16 "):
+        run(stream(2), "sequential", lambda stream: CurrentMLP([16, 16, 12, 4], steps=2), folder=tmp_path)
+    for other in ([1], {"a": 1}):
+        torch.save(other, tmp_path / "last.pt")
+        with pytest.raises(DataError, match="can't be read as a checkpoint"):
+            run(stream(2), "sequential", small, folder=tmp_path)
     (tmp_path / "last.pt").write_bytes(b"half")
     with pytest.raises(DataError, match="can't be read as a checkpoint"):
         run(stream(2), "sequential", small, folder=tmp_path)
@@ -226,7 +235,18 @@ def test_a_folder_of_another_run_is_refused(tmp_path: Path) -> None:
     ("arguments", "words"),
     [
         ({"method": "hlopp"}, "method: expected one of sequential, joint, cumulative, hlop, .* got 'hlopp'"),
-        ({"method": lambda model, stream: 3}, "method: expected it to make a Method, got int"),
+        ({"method": lambda model, stream: 3}, "method: expected a name, a Method, or what makes one, got int"),
+        ({"method": 3}, "method: expected a name, a Method, or what makes one, got int"),
+        ({"model": lambda stream: 3}, "model: expected snn, ann, a module, or what makes one from the stream, got int"),
+        ({"seed": -1}, "seed: expected a whole number of at least 0, got -1"),
+        ({"order": -1}, "order: expected a whole number of at least 0, got -1"),
+        ({"probe": 0}, "probe: expected a whole number of at least 1, got 0"),
+        ({"lr": math.nan}, "lr: expected a finite number of 0 or more, got nan"),
+        ({"joint": [0.5]}, "joint: expected 2 accuracies, one for each task, got 1"),
+        (
+            {"method": "hlop-published", "options": {"rows": {"layers.0": 9, "layers.1": 2}}},
+            "rows: layers.0 has 16 inputs, and 2 tasks ask for 18 rows; choose fewer",
+        ),
         ({"method": Method(), "options": {"a": 1}}, "options: they are for methods by name"),
         ({"options": {"a": 1}}, "options: sequential has none, got a"),
         ({"model": "cnn"}, "model: expected snn or ann, got 'cnn'"),
@@ -245,6 +265,18 @@ def test_validation_must_be_there() -> None:
     with pytest.raises(ValueError, match="on: the stream has no validation examples"):
         run(streams.permuted(squares(), tasks=2), model=small, on="valid")
     assert run(stream(2), model=small, on="valid").metrics["ACC"] >= 0
+
+
+def test_published_rows_that_a_late_task_has_no_room_for_are_refused_at_once() -> None:
+    with pytest.raises(ValueError, match=r"rows: layers\.0 has 16 inputs, and 30 tasks ask for 31 rows; choose"):
+        run(stream(30), "hlop-published", small)
+    assert run(stream(30), "hlop", small, batch_size=72).rank["layers.0"][-1][0] <= 16  # takes those that fit
+
+
+def test_outputs_that_are_no_numbers_are_no_accuracy() -> None:
+    """The loss of the only step is sound, what it leads to is not."""
+    with pytest.raises(FloatingPointError, match="model: its outputs for permutation 0 are no numbers"):
+        run(stream(1), "sequential", "ann", optimizer=lambda p: torch.optim.SGD(p, lr=math.inf), batch_size=100)
 
 
 def test_divergence_is_named() -> None:
@@ -275,3 +307,7 @@ def test_published_rows() -> None:
     assert taken[0] == [80, 200, 100] and taken[1] == [70, 70, 70] and taken[9] == [10, 10, 10]
     assert [sum(column) for column in zip(*taken, strict=True)] == [470, 590, 490]  # what the published lists come to
     assert rows({"a": 78, "b": 80, "c": 80}, 0) == {"a": 8, "b": 20, "c": 10}
+    assert rows({"a": 78, "b": 80}, 0, head=False) == {"a": 8, "b": 20}  # the head is not among them
+    split = streams.split(squares(), setting="task")
+    network = CurrentMLP([16, 16, 12, 4])
+    assert build("hlop", network, split).method.rows == {"layers.0": 2, "layers.1": 4}

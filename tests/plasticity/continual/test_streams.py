@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spiking.datasets import DataError, EventStore, images
-from spiking.plasticity.continual import streams
+from spiking.plasticity.continual import Stream, streams
 from spiking.plasticity.continual.examples import Batches, Mixed, Rotate, turned_channels
 from tests.datasets.mnist import TEST, TRAIN, idx_files
 
@@ -27,6 +29,12 @@ def squares(n: int = 40, classes: int = 4) -> tuple[Array, Array]:
     data[np.arange(n), labels % 4] += 120
     data[labels >= 4] += 60
     return data, labels
+
+
+def narrow() -> tuple[Array, Array]:
+    """The same with half of the pixels."""
+    data, labels = squares()
+    return data[:, :2], labels
 
 
 def recordings(n: int = 24, classes: int = 4) -> EventStore:
@@ -151,6 +159,21 @@ def test_event_recordings() -> None:
         (lambda: streams.permuted((squares()[0], squares()[1] * 0)), "task 0 .permutation 0. has one class, 0"),
         (lambda: streams.permuted(squares(), tasks=0), "tasks: expected a whole number of at least 1, got 0"),
         (lambda: streams.permuted(squares(), valid=1.0), "valid: expected a share"),
+        (lambda: streams.permuted(squares(), run=-1), "run: expected a whole number, 0 to .*, got -1"),
+        (lambda: streams.permuted(squares(), seed=2**32), "seed: expected a whole number, 0 to .*, got 4294967296"),
+        (lambda: streams.rotated(squares(), most=math.nan), "most: expected a finite number, got nan"),
+        (lambda: streams.split(squares(), 2.0), "classes: expected a whole number of at least 1, got 2.0"),
+        (
+            lambda: streams.permuted(squares(), test=(squares()[0], squares()[1] + 2)),
+            "outputs: task 0 .permutation 0. has the label 5 in test, a head of 4 is too small",
+        ),
+        (lambda: Stream("none", (), 4), "tasks: expected at least one, got none"),
+        (lambda: replace(streams.permuted(squares()), setting="tasks"), "setting: expected one of task, domain, class"),
+        (lambda: replace(streams.permuted(squares()), setting="task"), "group: expected the task of each output for"),
+        (
+            lambda: Stream("two", (streams.permuted(squares()).tasks[0], streams.permuted(narrow()).tasks[0]), 4),
+            "tasks: task 1 .permutation 0. has 8 inputs in train, the first task 16",
+        ),
         (lambda: streams.permuted((squares()[0], [0])), r"source: expected images .* got \(40, 4, 4\) and \(1,\)"),
         (lambda: streams.permuted(3), "source: expected a name, an EventStore or .images, labels., got int"),
         (lambda: streams.permuted("emnist"), "there is no data set 'emnist'; there are digits"),
