@@ -13,7 +13,12 @@ import torch
 
 from spiking import __version__
 
-OPS = ("event_linear", "event_conv", "delay_linear", "spike_linear", "lif", "elm")
+# The folder in spiking.kernels of each op; sparse_linear is event_linear's with sparse weights.
+OPS = {
+    "event_linear": "event_linear", "event_conv": "event_conv", "delay_linear": "delay", "spike_linear": "spike_linear",
+    "lif": "lif", "elm": "elm", "elm_layer": "elm_layer", "reservoir": "reservoir", "stdp": "stdp", "csa": "csa",
+    "strongest": "dendrites", "oja": "oja",
+}  # fmt: skip
 NEEDED = ("torch", "numba", "triton", "numpy", "lightning", "h5py", "scikit-learn", "snntorch", "tonic")
 PEERS = ("spikingjelly", "norse", "sinabs", "nest-simulator", "transformers")
 
@@ -26,8 +31,7 @@ def report() -> str:
     lines.append("")
     lines.append(f"cpu           {os.cpu_count()} cores, torch uses {torch.get_num_threads()}, {_numba()}")
     lines += _devices()
-    backends = _backends()
-    lines += [f"{op:<14}{', '.join(backends)}" for op in OPS]
+    lines += [f"{op:<14}{', '.join(_backends(folder))}" for op, folder in OPS.items()]
     lines.append("")
     lines += [f"{name:<14}{_writable(folder)}" for name, folder in _folders().items()]
     lines.append(f"optional      {', '.join(f'{name} {_version(name)}' for name in PEERS)}")
@@ -64,8 +68,10 @@ def _devices() -> list[str]:
     return found
 
 
-def _backends() -> list[str]:
+def _backends(folder: str) -> list[str]:
     found = ["reference (any device)", "numba (CPU)"]
+    if find_spec(f"spiking.kernels.{folder}.gpu") is None:
+        return found
     if find_spec("triton") is None:
         return [*found, "no triton: it isn't installed"]
     return [*found, "triton (GPU)" if torch.cuda.is_available() else "triton (waits for a GPU)"]

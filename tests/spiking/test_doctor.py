@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from spiking import doctor
@@ -14,6 +16,15 @@ def test_doctor_names_versions_ops_and_folders(capsys: pytest.CaptureFixture[str
     out = capsys.readouterr().out
     for wanted in ("torch", "numba", "lif", "event_linear", "event_conv", "reference", "data cache", "writable"):
         assert wanted in out, wanted
+
+
+def test_doctor_names_every_op_and_where_it_has_a_kernel() -> None:
+    kernels = Path(doctor.__file__).parent / "kernels"
+    assert {*doctor.OPS.values()} == {path.parent.name for path in kernels.glob("*/op.py")} - {"sparse_linear"}
+    lines = {line.split()[0]: line for line in doctor.report().splitlines() if "reference" in line}
+    assert [*lines] == [*doctor.OPS]
+    for op, folder in doctor.OPS.items():
+        assert ("triton" in lines[op]) == (kernels / folder / "gpu.py").exists(), lines[op]
 
 
 def test_warm_runs_every_neuron() -> None:
