@@ -33,9 +33,9 @@ def error(neuron: ELM, steps: int) -> float:
 
 def main(updates: int = 1500) -> tuple[float, float]:
     """Train, print, draw; returns the errors at the shortest and the longest length."""
-    words = argparse.ArgumentParser(description=__doc__)
-    words.add_argument("--out", default=".", help="where elm_neuron.png goes")
-    out = Path(words.parse_args().out)
+    words = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    words.add_argument("--out", type=Path, default=Path("runs"))
+    out = words.parse_args().out
     torch.manual_seed(0)
     neuron = ELM(2, 1, memory=20, tau_memory=(1.0, 2560.0), tau_branch=1.0, scale=32.0)
     optimizer = torch.optim.Adam(neuron.parameters(), lr=0.01)

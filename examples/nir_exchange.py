@@ -57,8 +57,10 @@ def main() -> None:
     import nir
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("."), help="folder of the file")
-    file = parser.parse_args().out / "network.nir"
+    parser.add_argument("--out", type=Path, default=Path("runs"), help="folder of network.nir")
+    out = parser.parse_args().out
+    out.mkdir(parents=True, exist_ok=True)
+    file = out / "network.nir"
     net, x = network(), spikes(seed=100)
     (out, trains), _ = net(x, trace=True)
     nir.write(file, to_nir(net))

@@ -64,6 +64,28 @@ def test_the_loop_of_the_readme_learns(capsys: pytest.CaptureFixture[str]) -> No
     assert accuracy > 0.8
 
 
+@pytest.mark.parametrize(
+    ("page", "among"),
+    [
+        ("README.md", "ALIF("), ("README.md", "lsm.adapt"), ("docs/coding.md", ""), ("docs/convolution.md", ""),
+        ("docs/neurons.md", ""), ("docs/nir.md", ""), ("docs/reservoir_op.md", ""), ("docs/spike_linear.md", ""),
+        ("docs/synapses.md", ""),
+    ],
+)  # fmt: skip
+def test_blocks_run_as_they_are_written(
+    page: str, among: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Copied from the page, with nothing defined before: those that have `among` in them."""
+    if page == "docs/nir.md":
+        pytest.importorskip("nir", reason="spiking.nir needs the extra nir")
+    monkeypatch.chdir(tmp_path)
+    blocks = [block for block in re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL) if among in block]
+    assert blocks
+    names: dict[str, object] = {}
+    for block in blocks:
+        exec(compile(block, page, "exec"), names)
+
+
 @pytest.mark.parametrize("page", ["docs/sparsey.md", "docs/sdr.md"])
 def test_blocks_run_in_order_and_give_what_they_say(
     page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

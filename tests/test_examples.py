@@ -124,6 +124,8 @@ def sdr(example: ModuleType, words: list[str], printed: Callable[[], str]) -> No
     often = [(float(theory), float(seen)) for *_, theory, seen in rows if float(theory) > 5e-3]
     assert len(often) >= 4 and all(abs(seen / theory - 1) < 0.3 for theory, seen in often)
     assert (Path(words[2]) / "sdr.png").stat().st_size > 10_000
+
+
 def reservoir(example: ModuleType, words: list[str], printed: Callable[[], str]) -> None:
     """A small liquid on few digits: every number is said, every picture drawn."""
     example.STEPS, example.DELAYS = 600, 20
@@ -176,6 +178,12 @@ CHECKS = (
     own_recordings, reservoir, sdr, sparse_synapses, sparsey, spike_code, stdp, train_digits,
 )  # fmt: skip
 SMALL = {check.__name__: check for check in CHECKS}
+
+
+def test_examples_write_into_runs_unless_told() -> None:
+    places = {path.stem: re.findall(r'"--out", (.*)', path.read_text()) for path in FOLDER.glob("*.py")}
+    elsewhere = {name for name, found in places.items() if found and 'default=Path("runs")' not in found[0]}
+    assert elsewhere == {"convert_llm"}, "the model is thrown away there unless --out says where it goes"
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in FOLDER.glob("*.py")))
