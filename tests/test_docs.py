@@ -79,7 +79,8 @@ def test_blocks_run_as_they_are_written(
     if page == "docs/nir.md":
         pytest.importorskip("nir", reason="spiking.nir needs the extra nir")
     monkeypatch.chdir(tmp_path)
-    blocks = [block for block in re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL) if among in block]
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+    blocks = [block for block in blocks if among in block]
     assert blocks
     names: dict[str, object] = {}
     for block in blocks:
