@@ -12,10 +12,11 @@ def main(argv: Sequence[str]) -> int:
     """Run `spiking bench`."""
     words = argparse.ArgumentParser(
         prog="spiking bench", allow_abbrev=False,
-        description="Time forward and backward of each op, and its peak memory, next to every library that is "
-        "installed; in one process, after spikes and gradients were found equal.",
+        description="Time forward and backward of lif, event_linear, delay_linear and the readouts, and their peak "
+        "memory, next to every library that is installed; in one process, after spikes and gradients were found equal. "
+        "The other ops have scripts in benchmarks/.",
     )  # fmt: skip
-    words.add_argument("--op", action="append", help="one of the ops, several by repeating it (default: all)")
+    words.add_argument("--op", action="append", help="lif, lif-recurrent, ...; several by repeating it (default: all)")
     words.add_argument("--against", help="libraries, such as snntorch,norse (default: all that are installed)")
     words.add_argument("--surrogate", help="triangle or arctan (default: both)")
     words.add_argument("--rounds", type=int, default=15, help="repetitions")
