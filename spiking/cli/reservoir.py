@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from spiking.reservoir import Ensemble
 
 SWEEP = (0.0, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.6, 0.8, 0.9, 1.0, 1.1, 1.2, 1.35, 1.5, 1.75, 2.0)
+HELD = 0.2  # of the training recordings, which a sweep measures on
 
 
 def main(argv: Sequence[str]) -> int:
@@ -63,6 +64,8 @@ def main(argv: Sequence[str]) -> int:
         for lsm in _liquid(given, 0).members:
             lsm.check()
         pairs = _pairs(given)
+        if given.sweep:
+            _check_sweep(_liquid(given, 0), pairs)
         folder = run_folder(given.out, f"reservoir-{given.preset}", None)
         return _all(given, pairs, folder)
     except (DataError, Mistake):
@@ -141,6 +144,19 @@ def _calibrate(given: argparse.Namespace, liquid: Ensemble, train: EventStore) -
         liquid.fit(train)
 
 
+def _check_sweep(liquid: Ensemble, pairs: list[tuple[EventStore, EventStore]]) -> None:
+    """Ranks want twice as many recordings as neurons; said before gains are searched for."""
+    from spiking.reservoir.metrics import SUBSET
+
+    wanted = 2 * min(SUBSET, liquid.members[0].size)
+    for train, _ in pairs:
+        there = len(train.split(hold_out=HELD, seed=0)[0])
+        if there < wanted:
+            raise Mistake(
+                f"--sweep: expected at least {wanted} training recordings beside the held-out fifth, got {there}"
+            )
+
+
 def _sweep(given: argparse.Namespace, liquid: Ensemble, train: EventStore, folder: Path) -> None:
     """The picture and table of the sweep; accuracies are of a fifth of the training recordings that is held out."""
     import csv
@@ -150,7 +166,7 @@ def _sweep(given: argparse.Namespace, liquid: Ensemble, train: EventStore, folde
 
     lsm = liquid.members[0]
     gains = given.gains or (SWEEP if given.sweep == "gain" else SWEEP[1:])
-    rest, held = train.split(hold_out=0.2, seed=0)
+    rest, held = train.split(hold_out=HELD, seed=0)
     rows = gain_sweep(
         lsm, rest, held, gains, given.sweep, given.readout,
         report=lambda row: print("  ".join(f"{name} {value:.3g}" for name, value in row.items()), flush=True),
@@ -166,7 +182,7 @@ def _sweep(given: argparse.Namespace, liquid: Ensemble, train: EventStore, folde
 def _pairs(given: argparse.Namespace) -> list[tuple[EventStore, EventStore]]:
     from spiking.datasets import load
 
-    options: dict[str, Any] = {"root": given.root}
+    options: dict[str, Any] = {"root": given.root, "skip_corrupt": given.skip_corrupt}
     if given.folds:
         whole = load(given.data, split="all", **options)
         pairs = whole.folds(given.folds)
@@ -204,6 +220,7 @@ def _words() -> argparse.ArgumentParser:
     words.add_argument("preset", help="which liquid")
     words.add_argument("--data", default="digits", help="a data set, such as nmnist or folder:PATH (%(default)s)")
     words.add_argument("--root", help="where the data set's own files lie")
+    words.add_argument("--skip-corrupt", action="store_true", help="leave out recordings that can't be read")
     words.add_argument("--out", help="the run folder (default: a new one under runs/)")
     words.add_argument("--neurons", type=int, help="of each liquid (the preset's)")
     words.add_argument("--ensemble", type=int, default=1, help="liquids side by side (%(default)s)")

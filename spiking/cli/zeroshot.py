@@ -133,7 +133,7 @@ def _sides(given: argparse.Namespace) -> dict[str, tuple[Side, Side]]:
     found: dict[str, list[Side]] = {WITH: [], WITHOUT: []}
     for what, preset in (("images", "nalsm"), ("sounds", "shd")):
         name, root = getattr(given, what), getattr(given, f"{what}_root")
-        parts = [load(name, split=split, root=root) for split in ("train", "test")]
+        parts = [load(name, split, root, skip_corrupt=given.skip_corrupt) for split in ("train", "test")]
         if given.limit:
             parts = [part.select(slice(0, None, -(-len(part) // given.limit))) for part in parts]
         lsm = LSM.from_preset(preset, inputs=parts[0].channels, neurons=given.neurons, bins=given.bins, seed=given.seed)
@@ -158,6 +158,7 @@ def _words() -> argparse.ArgumentParser:
     words.add_argument("--images-root", help="where its files lie")
     words.add_argument("--sounds", default="spoken", help="data set of sounds, with the same classes (%(default)s)")
     words.add_argument("--sounds-root", help="where its files lie")
+    words.add_argument("--skip-corrupt", action="store_true", help="leave out recordings that can't be read")
     words.add_argument("--out", help="the run folder (default: a new one under runs/)")
     words.add_argument("--neurons", type=int, default=1000, help="of each liquid (%(default)s)")
     words.add_argument("--bins", type=int, default=1, help="parts of time (%(default)s, as published)")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +85,7 @@ def test_ctrl_c_leaves_what_is_known(
         (["--folds", "1"], "--folds: expected 0 or at least 2, got 1"),
         (["--rate", "5", "--branching", "1"], "--branching, --rate: expected one target, got both"),
         (["--gains", "1", *FIXED], "--gains: these are of --sweep"),
+        (["--sweep", "gain", "--neurons", "20", *FIXED], "--sweep: expected at least 40 training recordings beside"),
         (["--gains", "-1", "--sweep", "gain", *FIXED], "--gains: expected factors of at least 0, got -1"),
         (["--set", "colour"], "--set: expected FIELD=VALUE"),
         (["--set", "colour=red"], "colour: no option of a liquid and no field of a preset"),
@@ -102,6 +104,25 @@ def test_mistakes(
 ) -> None:
     assert main(words(recordings, tmp_path / "run", *more)) == 2
     assert said in capsys.readouterr().err
+
+
+def test_recordings_that_cannot_be_read_are_left_out(
+    recordings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the option that the message names."""
+    root = tmp_path / "root"
+    shutil.copytree(recordings, root)
+    (root / "left" / "03.npz").write_bytes(b"PK")
+    argv = words(root, tmp_path / "run", *FIXED, "--neurons", "10")
+    assert main(argv) == 1
+    assert "left/03.npz" in (said := capsys.readouterr().err) and "--skip-corrupt" in said
+    with pytest.warns(UserWarning, match=r"left out 1 of 30 recordings: left/03.npz"):
+        assert main([*argv, "--skip-corrupt"]) == 0
+    data = f"folder:{root}"
+    pairs = ["reservoir", "zeroshot", "--images", data, "--sounds", data, "--neurons", "10", "--out", str(tmp_path / "b")]
+    assert main(pairs) == 1 and "left/03.npz" in capsys.readouterr().err
+    assert main([*pairs, "--skip-corrupt"]) == 2  # on to the liquid, which is too small to be calibrated
+    assert "branching: no gain" in capsys.readouterr().err
 
 
 def test_mistakes_in_the_preset_and_the_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
