@@ -118,8 +118,8 @@ def test_recordings_that_cannot_be_read_are_left_out(
     assert "left/03.npz" in (said := capsys.readouterr().err) and "--skip-corrupt" in said
     with pytest.warns(UserWarning, match=r"left out 1 of 30 recordings: left/03.npz"):
         assert main([*argv, "--skip-corrupt"]) == 0
-    data = f"folder:{root}"
-    pairs = ["reservoir", "zeroshot", "--images", data, "--sounds", data, "--neurons", "10", "--out", str(tmp_path / "b")]
+    both = [word for side in ("--images", "--sounds") for word in (side, f"folder:{root}")]
+    pairs = ["reservoir", "zeroshot", *both, "--neurons", "10", "--out", str(tmp_path / "pairs")]
     assert main(pairs) == 1 and "left/03.npz" in capsys.readouterr().err
     assert main([*pairs, "--skip-corrupt"]) == 2  # on to the liquid, which is too small to be calibrated
     assert "branching: no gain" in capsys.readouterr().err
