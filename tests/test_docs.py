@@ -67,7 +67,8 @@ def test_the_loop_of_the_readme_learns(capsys: pytest.CaptureFixture[str]) -> No
 @pytest.mark.parametrize(
     ("page", "among"),
     [
-        ("README.md", "ALIF("), ("README.md", "lsm.adapt"), ("docs/coding.md", ""), ("docs/convolution.md", ""),
+        ("README.md", "ALIF("), ("README.md", "lsm.adapt"), ("docs/coding.md", ""), ("docs/continual.md", ""),
+        ("docs/convolution.md", ""),
         ("docs/neurons.md", ""), ("docs/nir.md", ""), ("docs/reservoir_op.md", ""), ("docs/spike_linear.md", ""),
         ("docs/synapses.md", ""),
     ],
