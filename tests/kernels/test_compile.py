@@ -385,3 +385,8 @@ def test_report_prints_a_row_for_each(capsys):
     lines = capsys.readouterr().out.strip().splitlines()
     assert lines[0].startswith("| kernel | sm_90 ") and len(lines) == 4
     assert re.fullmatch(r"\| event_linear: bf16 \| \d+ / 0 / 0 \|", lines[2])
+
+
+def test_the_page_has_a_row_for_each_kernel():
+    rows = re.findall(r"^\| ([^|]+) \| \d+ / ", (ROOT / "docs" / "gpu.md").read_text(), re.MULTILINE)
+    assert rows == [variant.name for variant in aot.variants()]
