@@ -147,7 +147,7 @@ def permuted(
         seed: draws the permutations from `RandomState(seed + i)` instead.
         valid: share of each task's training examples that is held out for validation.
         test: what to test on, in the form of `source`; `None` takes a named set's own test part, or holds out a fifth.
-        **binning: `dt`, `steps` and `binary` of event recordings.
+        **binning: `dt`, `steps` and `binary` of event recordings; `skip_corrupt` of those that have a name.
 
     Raises:
         ValueError: naming the argument that does not fit.
@@ -244,8 +244,11 @@ def _source(
         pair = [_pictures(images(source, part, root), NORMAL[source]) for part in ("train", "test")]
         return source, pair[0][0], pair[1][0], pair[0][1], 10
     name = source if isinstance(source, str) else "recordings" if isinstance(source, EventStore) else "images"
+    skip = binning.pop("skip_corrupt", False)
     if isinstance(source, str):
-        source, test = load(source, "train", root), load(source, "test", root) if test is None else test
+        if test is None:
+            test = load(source, "test", root, skip_corrupt=skip)
+        source = load(source, "train", root, skip_corrupt=skip)
     if isinstance(source, EventStore):
         source, test = source.split(hold_out=HELD_OUT) if test is None else (source, test)
         kept = [Recordings(store, store.labels, **binning) for store in (source, test)]

@@ -38,6 +38,7 @@ CONTROL = "ann-"
 OF_STREAMS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "tasks": (10, ("permuted", "rotated")), "run": (0, ("permuted",)), "classes": (2, ("split",)),
     "setting": ("task", ("split",)), "dt": (5.0, ("nmnist",)), "steps": (6, ("mnist", "fashion")),
+    "skip_corrupt": (False, ("nmnist",)),
 }  # fmt: skip
 
 
@@ -176,7 +177,7 @@ def _stream(given: argparse.Namespace) -> Stream:
     kind, _, source = given.stream.partition("-")
     shared: dict[str, Any] = {"root": given.root, "valid": given.valid}
     if kind == "split":
-        binning = {"dt": given.dt} if source == "nmnist" else {}
+        binning = {"dt": given.dt, "skip_corrupt": given.skip_corrupt} if source == "nmnist" else {}
         return streams.split(source, classes=given.classes, setting=given.setting, **shared, **binning)
     if kind == "rotated":
         return streams.rotated(source, tasks=given.tasks, **shared)
@@ -206,7 +207,8 @@ def _check(given: argparse.Namespace) -> None:
     for name, (value, streams) in OF_STREAMS.items():
         used = kind in streams or source in streams
         if getattr(given, name) is not None and not used:
-            raise Mistake(f"--{name}: {given.stream} has no use for it; it is for {' and '.join(streams)}")
+            flag = name.replace("_", "-")
+            raise Mistake(f"--{flag}: {given.stream} has no use for it; it is for {' and '.join(streams)}")
         if getattr(given, name) is None and used:
             setattr(given, name, value)
 
@@ -264,6 +266,9 @@ def _words() -> argparse.ArgumentParser:
     words.add_argument("--classes", type=int, help="classes of a task of a split stream (2)")
     words.add_argument("--setting", help="of a split stream: task, domain or class (task)")
     words.add_argument("--dt", type=float, help="step of event recordings, ms (5)")
+    words.add_argument(
+        "--skip-corrupt", action="store_true", default=None, help="leave out recordings that can't be read"
+    )
     words.add_argument("--valid", type=float, default=0.0, help="share of training held out for validation")
     words.add_argument("--on", default="test", help="what accuracies are of: test, or valid to choose numbers by")
     words.add_argument("--widths", type=int, nargs="+", help="neurons of hidden layers (800 800, events 256)")

@@ -124,5 +124,5 @@ def summary(metrics: Mapping[str, float]) -> str:
         synops = f", {metrics['synops_per_sample']:,.0f} synaptic operations" if "synops_per_sample" in metrics else ""
         lines.append(f"{metrics['spikes_per_sample']:,.0f} spikes{synops} per recording")
     if "epochs" in metrics:
-        lines.append(f"{metrics['epochs']:g} epochs in {metrics['seconds']:.0f} s")
+        lines.append(f"{metrics['epochs']:g} epoch{'s' * (metrics['epochs'] != 1)} in {metrics['seconds']:.0f} s")
     return "\n".join(lines)

@@ -25,6 +25,7 @@ from spiking.cli.jobs import Board, Steps
 from spiking.cli.main import main
 from spiking.plasticity.continual.methods import NAMES
 from tests.datasets.mnist import as_idx
+from tests.datasets.test_sources import nmnist_files
 
 SMALL = ["--batch-size", "10", "--widths", "12", "10", "--steps", "3"]
 
@@ -201,6 +202,7 @@ def test_a_killed_run_goes_on(mnist: Path, tmp_path: Path, capsys: pytest.Captur
         (["--order", "-1"], "--order: expected 0 or more, got -1"),
         (["--setting", "class"], "--setting: permuted-mnist has no use for it; it is for split"),
         (["--dt", "3"], "--dt: permuted-mnist has no use for it; it is for nmnist"),
+        (["--skip-corrupt"], "--skip-corrupt: permuted-mnist has no use for it; it is for nmnist"),
         (["--method", "ewc", "--set", "ewc.strength=[1"], "--set: ewc.strength=[1 can't be read as YAML"),
         (["--method", "hlop", "--set", "hlop.lr=fast"], "lr: expected a number above 0, got 'fast'"),
         (["--method", "ann-hlop", "--set", "ann-hlop.lr=-1"], "lr: expected a number above 0, got -1"),
@@ -216,6 +218,19 @@ def test_mistakes(
     assert main(words(mnist, tmp_path / "run", "--jobs", "1", *more)) == 2
     assert said in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_recordings_that_cannot_be_read_are_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """By the option that the message names."""
+    root = nmnist_files(tmp_path / "data")
+    (root / "Train" / "7" / "00001.bin").write_bytes(b"1234567")
+    argv = ["continual", "split-nmnist", "--classes", "10", "--root", str(root), "--method", "sequential"]
+    argv += ["--jobs", "1", "--widths", "5", "--out", str(tmp_path / "run")]
+    assert main(argv) == 1
+    assert "Train/7/00001.bin: cut off" in (said := capsys.readouterr().err) and "--skip-corrupt" in said
+    with pytest.warns(UserWarning, match=r"left out 1 of 8 recordings: Train/7/00001.bin"):
+        assert main([*argv, "--skip-corrupt"]) == 0
+    assert (tmp_path / "run" / "report.html").exists()
 
 
 def test_mistakes_in_the_stream(mnist: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
