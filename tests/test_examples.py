@@ -13,6 +13,7 @@ import pytest
 
 from spiking.datasets.nmnist_camera import NMNIST
 from tests.datasets.mnist import TRAIN, as_idx, idx_files, images, nmnist_files
+from tests.scripts import script
 
 FOLDER = Path(__file__).parents[1] / "examples"
 
@@ -191,10 +192,7 @@ def test_example(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert name in SMALL, f"examples/{name}.py has no small form here"
-    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
-    assert spec is not None and spec.loader is not None
-    example = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(example)
+    example = script(name, "examples")
     words = [f"{name}.py", "--out", str(tmp_path)]
     monkeypatch.setattr("sys.argv", words)
     SMALL[name](example, words, lambda: capsys.readouterr().out)

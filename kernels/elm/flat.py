@@ -26,7 +26,7 @@ def checked(
     decay: Tensor, gain: Tensor, leak: Tensor, weights: list[Tensor], lengths: Tensor | None, T: int
 ) -> Tensor:
     """The decay, once all numbers are seen to be in their range; an op, so that compiled graphs look, too."""
-    names = ("mlp.memory", "mlp.bias", "mlp.update", "mlp.update_bias", "weight")
+    names = ("mlp.memory", "mlp.bias", "mlp.update", "mlp.update_bias", "readout", "weight")
     finite.weights(decay=decay, gain=gain, leak=leak, **dict(zip(names, weights, strict=False)))
     if lengths is not None and lengths.numel() and lengths.device.type == "cpu":
         low, high = (int(n) for n in lengths.aminmax())

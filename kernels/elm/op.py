@@ -95,7 +95,8 @@ def elm(
     lengths = x.lengths if isinstance(x, Events) else lengths
     if isinstance(x, Tensor):
         x = within(x.to(dtype), lengths)
-    decay = flat.checked(decay, gain, leak, [*mlp, *([] if weight is None else [weight])], lengths, x.shape[0])
+    weights = [*mlp, decay.new_empty(0) if readout is None else readout, *([] if weight is None else [weight])]
+    decay = flat.checked(decay, gain, leak, weights, lengths, x.shape[0])
     chosen = resolve(backend, device)
     if chosen == "triton" and decay.shape[0] > LARGEST:
         chosen = fall_back("elm", f"the kernel holds {LARGEST} units of memory, not {decay.shape[0]}")

@@ -76,10 +76,10 @@ def peak(work: Callable[[], object], device: str = "cpu", tries: int = 1) -> int
         work()
         return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * unit
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc
-    if trim is not None:
-        trim(0)
     taken = 0
     for _ in range(tries):
+        if trim is not None:
+            trim(0)
         Path("/proc/self/clear_refs").write_text("5")
         before, files = resident(), resident("RssFile")
         work()

@@ -238,10 +238,18 @@ def _options(settings: Sequence[str]) -> dict[str, dict[str, Any]]:
         if not (equals and dot and method and name):
             raise Mistake(f"--set: expected METHOD.OPTION=VALUE, such as ewc.strength=100, got {setting!r}")
         try:
-            found.setdefault(method, {})[name] = yaml.safe_load(value)
+            found.setdefault(method, {})[name] = _number(yaml.safe_load(value))
         except yaml.YAMLError as error:
             raise Mistake(f"--set: {key}={value} can't be read as YAML") from error
     return found
+
+
+def _number(value: Any) -> Any:
+    """The value; YAML takes 1e3 for a word, since it has no point."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
 
 
 def _words() -> argparse.ArgumentParser:

@@ -71,6 +71,7 @@ def stability_gap(runs: Mapping[str, Any]) -> Figure:
     """
     chart, panels = _panels(len(runs), 4.2, 2.7)
     T = 1
+    least = 100 * min(np.nanmin(np.asarray(table, float)[:, :, 2:]) for table in runs.values())
     for axes, (name, table) in zip(panels, runs.items(), strict=False):
         rows = np.asarray(table, float)
         T, learned, time = rows.shape[2] - 2, rows[0, :, 0], np.arange(1, rows.shape[1] + 1)
@@ -83,7 +84,7 @@ def stability_gap(runs: Mapping[str, Any]) -> Figure:
         for end in np.flatnonzero(np.diff(learned)):
             axes.axvline(time[end] + 0.5, color=GREY, linewidth=0.6, linestyle=":", zorder=0)
         axes.set_title(name, fontsize=9)
-        axes.set(xlabel="measurement inside tasks", ylim=(-3, 102))
+        axes.set(xlabel="measurement inside tasks", ylim=(least - 0.05 * (100 - least), 100))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_ylabel("accuracy (%)" if axes.get_subplotspec().is_first_col() else "")
     if T > 1:

@@ -5,7 +5,6 @@ Proves that kernels build and fit; that they run fast, or at all, only a GPU sho
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 from dataclasses import replace
@@ -32,6 +31,7 @@ from spiking.kernels.sparse_linear import gpu as sparse_gpu
 from spiking.kernels.spike_linear import gpu as spike_gpu
 from spiking.kernels.spike_linear import pack
 from spiking.kernels.surrogate.reference import KINDS
+from tests.scripts import script
 
 from .cases import Case, build
 
@@ -378,9 +378,7 @@ def test_a_cpu_tensor_is_refused():
 
 
 def test_report_prints_a_row_for_each(capsys):
-    spec = importlib.util.spec_from_file_location("compile_report", ROOT / "benchmarks" / "compile_report.py")
-    report = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(report)
+    report = script("compile_report")
     report.main(["--target", "sm_90", "--only", "event_linear: bf16"])
     lines = capsys.readouterr().out.strip().splitlines()
     assert lines[0].startswith("| kernel | sm_90 ") and len(lines) == 4

@@ -325,6 +325,7 @@ def good() -> dict[str, Any]:
         ),
         ({"mlp": good()["mlp"]._replace(bias=torch.full((3,), torch.nan))}, "mlp.bias: expected finite numbers"),
         ({"readout": [1]}, "readout: expected a tensor, got list"),
+        ({"readout": torch.full((2, 3), torch.nan)}, "readout: expected finite numbers, got nan"),
         ({"readout": torch.ones(3, 2)}, r"readout: expected \(d=2, out\), got \(3, 2\)"),
         ({"readout": torch.ones(2)}, r"readout: expected \(d=2, out\), got \(2,\)"),
         ({"leak": "much"}, "leak: expected a number or a tensor, got str"),

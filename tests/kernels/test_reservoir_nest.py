@@ -3,30 +3,20 @@
 from __future__ import annotations
 
 import importlib.util
-from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
 
 from spiking.kernels import reservoir
 from spiking.kernels.reservoir import IntegrateFire, Izhikevich, Kinetics, ShortTerm
+from tests.scripts import script
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("nest") is None, reason="NEST is not installed: pip install nest-simulator"
 )
 
 
-def benchmark() -> ModuleType:
-    path = Path(__file__).parents[2] / "benchmarks" / "reservoir.py"
-    spec = importlib.util.spec_from_file_location("benchmark_reservoir", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-BENCHMARK = benchmark()
+BENCHMARK = script("reservoir")
 LIF, P = BENCHMARK.NEURON, BENCHMARK.PARAMS
 BOTH = {"tau_syn_ex": 5.0, "tau_syn_in": 3.0}
 REGULAR = {

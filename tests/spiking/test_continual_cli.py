@@ -204,6 +204,7 @@ def test_a_killed_run_goes_on(mnist: Path, tmp_path: Path, capsys: pytest.Captur
         (["--dt", "3"], "--dt: permuted-mnist has no use for it; it is for nmnist"),
         (["--skip-corrupt"], "--skip-corrupt: permuted-mnist has no use for it; it is for nmnist"),
         (["--method", "ewc", "--set", "ewc.strength=[1"], "--set: ewc.strength=[1 can't be read as YAML"),
+        (["--method", "hlop", "--set", "hlop.lr=-1e3"], "lr: expected a number above 0, got -1000.0"),
         (["--method", "hlop", "--set", "hlop.lr=fast"], "lr: expected a number above 0, got 'fast'"),
         (["--method", "ann-hlop", "--set", "ann-hlop.lr=-1"], "lr: expected a number above 0, got -1"),
         (["--set", "ewc=3"], "--set: expected METHOD.OPTION=VALUE"),
